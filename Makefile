@@ -1,0 +1,31 @@
+# `make` lists the targets. Everything happens in .venv and in the user's cache directory.
+HOST = 127.0.0.1
+PORT ?= 8000
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench lock clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+run: ## Set up and serve on HOST:PORT, MODEL_NAME or the embedded default model
+	@scripts/setup run && exec .venv/bin/gguf-server serve --host "$(HOST)" --port "$(PORT)"
+
+test: ## Set up, check and run all tests
+	@scripts/setup dev && exec scripts/test
+
+check: ## Format, lint, types and import rules
+	@scripts/setup dev && exec scripts/check
+
+format: ## Format, and mend what the linter can mend
+	@scripts/setup dev && .venv/bin/ruff format && .venv/bin/ruff check --fix
+
+bench: ## Run the benchmarks; ARGS goes to them
+	@scripts/setup dev && exec scripts/bench $(ARGS)
+
+lock: ## Regenerate locks/ from pyproject.toml; ARGS=--upgrade takes newer versions
+	@scripts/lock $(ARGS)
+
+clean: ## Remove .venv and all caches in the tree, not the user's cache of wheels and models
+	rm -rf .venv .*_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

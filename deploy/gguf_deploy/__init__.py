@@ -1,0 +1,1 @@
+"""Plans where a GGUF model can run, and prints the plan for Helm, Compose and Modal."""
