@@ -1,0 +1,274 @@
+"""Every option: its default, its environment name, what it accepts. Only reader of the environment.
+
+A flag beats the environment, the environment beats the default. ``--kv-layout`` is
+``GGUF_KV_LAYOUT``; the model alone is ``MODEL_NAME``, kept from the system that this replaces.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from gguf_server.errors import SettingsError
+from gguf_server.wire.messages import (
+    CacheType,
+    EngineConfig,
+    FlashAttention,
+    KvLayout,
+    LoadMode,
+    LoraFile,
+    RopeScaling,
+)
+
+EMBEDDED_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
+MAX_SLOT_IDS = 256  # LLAMA_MAX_SEQ
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["console", "json"]
+
+Parser = Callable[[str], Any]
+
+
+def _option(default: object, parse: Parser, help_text: str, metavar: str = "") -> Any:
+    return field(
+        default=default, metadata={"parse": parse, "help": help_text, "metavar": metavar}
+    )
+
+
+def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Parser:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not minimum <= value <= maximum:
+            limits = f"from {minimum:g}" + ("" if maximum == _NO_LIMIT else f" to {maximum:g}")
+            noun = "a whole number" if kind is int else "a number"
+            msg = f"needs {noun} {limits}, not {text!r}"
+            raise ValueError(msg)
+        return value
+
+    return parse
+
+
+_NO_LIMIT = float("inf")
+
+
+def _int(minimum: int, maximum: float = _NO_LIMIT) -> Parser:
+    return _number(int, minimum, maximum)
+
+
+def _float(minimum: float, maximum: float = _NO_LIMIT) -> Parser:
+    return _number(float, minimum, maximum)
+
+
+def _choice(literal: object) -> Parser:
+    values = get_args(literal)
+
+    def parse(text: str) -> str:
+        if text not in values:
+            msg = f"needs one of {', '.join(values)}, not {text!r}"
+            raise ValueError(msg)
+        return text
+
+    return parse
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    return tuple(_float(0)(part) for part in _list(text))
+
+
+def _lora(text: str) -> tuple[LoraFile, ...]:
+    """``a.gguf,b.gguf:0.5``"""
+    adapters = []
+    for part in _list(text):
+        path, separator, scale = part.rpartition(":")
+        adapters.append(LoraFile(path, _float(-100, 100)(scale)) if separator else LoraFile(part, 1))
+    return tuple(adapters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All options of ``gguf-server serve``. Grouped as ``--help`` shows them."""
+
+    # What is served
+    model: str = _option("", str, "GGUF file; default: the embedded SmolLM2-135M", "FILE")
+    served_model_name: str = _option("", str, "name in the API; default: the file's", "NAME")
+    chat_template: str = _option("", str, "Jinja file instead of the model's template", "FILE")
+    lora: tuple[LoraFile, ...] = _option(
+        (), _lora, "adapters for all requests: a.gguf,b.gguf:0.5", "FILES"
+    )
+
+    # HTTP
+    host: str = _option("127.0.0.1", str, "address to listen on")
+    port: int = _option(8000, _int(0, 65535), "port to listen on; 0 takes a free one", "N")
+    api_keys: tuple[str, ...] = _option((), _list, "keys that may call the API", "KEYS")
+    api_key_file: str = _option("", str, "file with one API key a line", "FILE")
+    cors_origins: tuple[str, ...] = _option((), _list, "origins that browsers may call from", "URLS")
+    max_body_bytes: int = _option(8 << 20, _int(1024), "largest request body", "N")
+    max_waiting: int = _option(64, _int(0), "requests that may wait for a slot; then 429", "N")
+
+    # Memory and batching
+    context: int = _option(
+        0, _int(0), "tokens of one request, prompt and answer; 0: the model's, at most 4096", "N"
+    )
+    slots: int = _option(8, _int(1, MAX_SLOT_IDS), "requests computed at once", "N")
+    kv_layout: str = _option(
+        "split", _choice(KvLayout), "KV cache: a stream a slot, or one pool for all"
+    )
+    kv_cells: int = _option(0, _int(0), "size of a unified cache; 0: slots x context", "N")
+    retained_prefixes: int = _option(
+        0, _int(0, MAX_SLOT_IDS - 1), "slots beyond the running ones that only keep prefixes", "N"
+    )
+    cache_type_k: str = _option("f16", _choice(CacheType), "type of cached keys")
+    cache_type_v: str = _option("f16", _choice(CacheType), "type of cached values")
+    max_batch_tokens: int = _option(512, _int(16), "most tokens of one step", "N")
+    step_target_seconds: float = _option(
+        0.25, _float(0.001), "aim for a step while streams run; bounds their pauses", "S"
+    )
+    output_reservation_tokens: int = _option(
+        256, _int(1), "cells kept for an answer at admission (unified cache)", "N"
+    )
+
+    # Computing
+    n_gpu_layers: int = _option(-1, _int(-1), "layers on the GPU; -1: all", "N")
+    n_cpu_moe: int = _option(0, _int(0), "layers whose experts stay on the CPU", "N")
+    tensor_split: tuple[float, ...] = _option((), _floats, "share of each GPU: 3,1", "LIST")
+    threads: int = _option(0, _int(0), "CPU threads for decode; 0: all usable", "N")
+    threads_batch: int = _option(0, _int(0), "CPU threads for prefill; 0: as --threads", "N")
+    flash_attention: str = _option("auto", _choice(FlashAttention), "flash attention")
+    load_mode: str = _option("auto", _choice(LoadMode), "how the file is read")
+    rope_scaling: str = _option("model", _choice(RopeScaling), "RoPE scaling")
+    rope_freq_base: float = _option(0.0, _float(0), "RoPE base frequency; 0: the model's", "F")
+    rope_freq_scale: float = _option(0.0, _float(0), "RoPE frequency scale; 0: the model's", "F")
+    yarn_orig_ctx: int = _option(0, _int(0), "YaRN original context; 0: the model's", "N")
+
+    # Bad days
+    drain_delay_seconds: float = _option(
+        0.0, _float(0), "at SIGTERM, keep accepting for so long, not ready", "S"
+    )
+    drain_grace_seconds: float = _option(
+        30.0, _float(0), "then let open requests finish for so long", "S"
+    )
+    step_stall_seconds: float = _option(
+        30.0, _float(0.5), "an engine silent for longer is replaced (more if warm-up was slow)", "S"
+    )
+    load_stall_seconds: float = _option(
+        300.0, _float(0.5), "a load without any progress for longer is given up", "S"
+    )
+    max_crashes: int = _option(3, _int(1), "engine crashes within the window until exit", "N")
+    crash_window_seconds: float = _option(600.0, _float(1), "the window", "S")
+    termination_log: str = _option(
+        "/dev/termination-log", str, "the reason of a failure is written there, if it exists", "FILE"
+    )
+
+    # Logs
+    log_level: str = _option("info", _choice(LogLevel), "least level that is logged")
+    log_format: str = _option("console", _choice(LogFormat), "how log lines look")
+
+    @classmethod
+    def read(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> "Settings":
+        """From command-line flags and the environment, as text; raises ``SettingsError``."""
+        values = {}
+        for each in fields(cls):
+            flag, variable = flag_name(each.name), environment_name(each.name)
+            if each.name in flags:
+                values[each.name] = _parse(each.metadata["parse"], flag, flags[each.name])
+            elif variable in environ:
+                values[each.name] = _parse(each.metadata["parse"], variable, environ[variable])
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """What no single option can know."""
+        slot_ids = self.slots + self.retained_prefixes
+        if slot_ids > MAX_SLOT_IDS:
+            msg = f"--slots and --retained-prefixes make {slot_ids}; at most {MAX_SLOT_IDS}"
+            raise SettingsError(msg)
+        if self.max_batch_tokens < self.slots:
+            msg = f"--max-batch-tokens {self.max_batch_tokens} is less than --slots {self.slots}"
+            raise SettingsError(msg)
+        if self.kv_cells and self.kv_layout != "unified":
+            msg = "--kv-cells needs --kv-layout unified; a split cache has slots x context cells"
+            raise SettingsError(msg)
+
+    @property
+    def model_path(self) -> Path:
+        """The file to serve."""
+        if self.model:
+            return Path(self.model).expanduser()
+        return _cache_dir() / "models" / EMBEDDED_MODEL
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the API."""
+        return self.served_model_name or self.model_path.name.removesuffix(".gguf")
+
+    def engine_config(self) -> EngineConfig:
+        """What the engine process needs to know of all this."""
+        threads = self.threads or usable_cpus()
+        same = {each.name for each in fields(self)} & set(EngineConfig.__struct_fields__)
+        return EngineConfig(
+            model_path=str(self.model_path.absolute()),
+            context_tokens=self.context,
+            threads=threads,
+            threads_batch=self.threads_batch or threads,
+            **{name: getattr(self, name) for name in same - {"threads", "threads_batch"}},
+        )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare every option as a flag whose value stays text; ``Settings.read`` parses it."""
+    for each in fields(Settings):
+        if each.name == "model":
+            parser.add_argument("model", nargs="?", metavar="FILE", default=argparse.SUPPRESS,
+                                help=f"{each.metadata['help']} [MODEL_NAME]")
+            continue
+        shown = f" (default: {each.default})" if each.default not in ("", ()) else ""
+        parser.add_argument(
+            flag_name(each.name),
+            dest=each.name,
+            default=argparse.SUPPRESS,
+            metavar=each.metadata["metavar"] or "WORD",
+            help=f"{each.metadata['help']}{shown}",
+        )
+
+
+def flag_name(name: str) -> str:
+    return "MODEL" if name == "model" else "--" + name.replace("_", "-")
+
+
+def environment_name(name: str) -> str:
+    return "MODEL_NAME" if name == "model" else "GGUF_" + name.upper()
+
+
+def usable_cpus() -> int:
+    """CPUs this process may use: its affinity, and the quota of its cgroup."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return count
+
+
+def _parse(parse: Parser, name: str, text: str) -> object:
+    try:
+        return parse(text)
+    except ValueError as exc:
+        msg = f"{name} {exc}"
+        raise SettingsError(msg) from None
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gguf-server"

@@ -1,0 +1,286 @@
+"""The messages between the API process and the engine process. Pure data.
+
+Text travels, not token ids: the engine tokenizes with the model's own vocabulary, so the API
+process never loads llama.cpp. Ids are chosen by the API process and never used twice.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+PROTOCOL_VERSION = 1
+
+KvLayout = Literal["split", "unified"]
+FlashAttention = Literal["auto", "on", "off"]
+LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
+RopeScaling = Literal["model", "none", "linear", "yarn"]
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
+FinishReason = Literal["stop", "length"]
+LoadStage = Literal["start", "weights", "context", "warmup"]
+
+
+class LoraFile(Struct, frozen=True):
+    """A LoRA adapter applied to every request at ``scale``."""
+
+    path: str
+    scale: float
+
+
+class EngineConfig(Struct, frozen=True, kw_only=True):
+    """Everything the engine must know to load a model; it reads no environment.
+
+    ``context_tokens`` is what one sequence may hold, prompt and output together; 0 takes the
+    model's training context. ``kv_cells`` counts cells of the whole unified cache; 0 means
+    ``slots * context_tokens``. ``n_gpu_layers`` -1 means all.
+    """
+
+    model_path: str
+    context_tokens: int = 0
+    slots: int = 8
+    retained_prefixes: int = 0
+    kv_layout: KvLayout = "split"
+    kv_cells: int = 0
+    cache_type_k: CacheType = "f16"
+    cache_type_v: CacheType = "f16"
+    flash_attention: FlashAttention = "auto"
+    n_gpu_layers: int = -1
+    n_cpu_moe: int = 0
+    tensor_split: tuple[float, ...] = ()
+    load_mode: LoadMode = "auto"
+    rope_scaling: RopeScaling = "model"
+    rope_freq_base: float = 0.0
+    rope_freq_scale: float = 0.0
+    yarn_orig_ctx: int = 0
+    lora: tuple[LoraFile, ...] = ()
+    threads: int = 1
+    threads_batch: int = 1
+    max_batch_tokens: int = 512
+    step_target_seconds: float = 0.25
+    output_reservation_tokens: int = 256
+
+
+class SamplingParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How tokens are chosen. The defaults switch every sampler off except the temperature.
+
+    ``seed`` None draws a random one; 0 is a seed like any other.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    seed: int | None = None
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = {}
+    ignore_eos: bool = False
+
+
+# --- to the engine ---------------------------------------------------------------------------
+
+
+class Load(Struct, frozen=True, tag=True):
+    """The first message: load this model."""
+
+    protocol_version: int
+    config: EngineConfig
+
+
+class Submit(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Generate one sequence. Answered by ``Accepted`` or ``Rejected``.
+
+    ``prompt`` is text (special tokens in it are recognised, BOS is added where the vocabulary
+    wants it and it is not there yet) or token ids as they are. ``max_tokens`` None means until
+    the model stops or the context is full.
+    """
+
+    id: int
+    prompt: str | tuple[int, ...]
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    sampling: SamplingParams = SamplingParams()
+
+
+class Cancel(Struct, frozen=True, tag=True):
+    """Stop computing this sequence before the next step. No answer; unknown ids are ignored."""
+
+    id: int
+
+
+class Tokenize(Struct, frozen=True, tag=True):
+    """Answered by ``Tokenized``."""
+
+    id: int
+    text: str
+    add_special: bool = True
+    parse_special: bool = True
+
+
+class Detokenize(Struct, frozen=True, tag=True):
+    """Answered by ``Detokenized``, or by ``Rejected`` for ids outside the vocabulary."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
+ToEngine = Load | Submit | Cancel | Tokenize | Detokenize
+
+
+# --- from the engine -------------------------------------------------------------------------
+
+
+class ModelFacts(Struct, frozen=True, kw_only=True):
+    """What the engine knows once the model is loaded.
+
+    ``prefix_reuse`` is empty when prefixes are shared and kept, else the reason why not.
+    ``stall_seconds`` is how long one step may take before the engine must be called stuck,
+    from the longest step of the warm-up.
+    """
+
+    architecture: str
+    description: str
+    num_params: int
+    size_bytes: int
+    vocab_size: int
+    train_context_tokens: int
+    context_tokens: int
+    slots: int
+    kv_layout: KvLayout
+    num_kv_cells: int
+    bos_token: str
+    eos_token: str
+    chat_template: str | None
+    prefix_reuse: str
+    stall_seconds: float
+    devices: tuple[str, ...]
+    load_seconds: dict[str, float]
+
+
+class LoadProgress(Struct, frozen=True, tag=True):
+    """``fraction`` is 0 to 1 within the stage."""
+
+    stage: LoadStage
+    fraction: float
+
+
+class Ready(Struct, frozen=True, tag=True):
+    """The model is loaded and warm."""
+
+    protocol_version: int
+    facts: ModelFacts
+
+
+class LoadFailed(Struct, frozen=True, tag=True):
+    """The model cannot be loaded, and trying again will not help. The engine exits."""
+
+    message: str
+
+
+class Accepted(Struct, frozen=True, tag=True):
+    """The request is valid and waits for a slot."""
+
+    id: int
+    num_prompt_tokens: int
+
+
+class Rejected(Struct, frozen=True, tag=True):
+    """The request will not run. Terminal."""
+
+    id: int
+    code: str
+    message: str
+
+
+class Tokenized(Struct, frozen=True, tag=True):
+    id: int
+    tokens: tuple[int, ...]
+
+
+class Detokenized(Struct, frozen=True, tag=True):
+    id: int
+    text: str
+
+
+class Started(Struct, frozen=True, array_like=True):
+    """A sequence got its slot for the first time; this many prompt tokens came from the cache."""
+
+    id: int
+    num_cached_tokens: int
+
+
+class TextDelta(Struct, frozen=True, array_like=True):
+    """New text of one sequence and the tokens generated since the last delta (text may be "")."""
+
+    id: int
+    text: str
+    num_tokens: int
+
+
+class Finished(Struct, frozen=True, array_like=True):
+    """A sequence ended. Terminal."""
+
+    id: int
+    reason: FinishReason
+
+
+class Failed(Struct, frozen=True, array_like=True):
+    """A running sequence failed; the others go on. Terminal."""
+
+    id: int
+    code: str
+    message: str
+
+
+class StepStats(Struct, frozen=True, kw_only=True, array_like=True):
+    """What one step did. ``left_out`` counts running streams it decoded nothing for: always 0.
+
+    Seconds by phase: ``schedule`` and ``fill`` before, ``decode`` inside llama.cpp, ``sample``
+    in its samplers, ``text`` after.
+    """
+
+    step: int
+    decode_tokens: int
+    prefill_tokens: int
+    left_out: int
+    running: int
+    waiting: int
+    kv_cells_used: int
+    preempted: int
+    evicted: int
+    schedule_seconds: float
+    fill_seconds: float
+    decode_seconds: float
+    sample_seconds: float
+    text_seconds: float
+
+
+class StepOutput(Struct, frozen=True, tag=True):
+    """Everything that one step produced, for all sequences. Doubles as the heartbeat."""
+
+    stats: StepStats
+    started: list[Started]
+    deltas: list[TextDelta]
+    finished: list[Finished]
+    failed: list[Failed]
+
+
+class Heartbeat(Struct, frozen=True, tag=True):
+    """Sent by the step loop itself, about once a second, while there is nothing to compute."""
+
+    step: int
+
+
+FromEngine = (
+    LoadProgress
+    | Ready
+    | LoadFailed
+    | Accepted
+    | Rejected
+    | Tokenized
+    | Detokenized
+    | StepOutput
+    | Heartbeat
+)
