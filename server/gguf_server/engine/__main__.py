@@ -1,0 +1,161 @@
+"""The engine process: ``python -m gguf_server.engine FD LOG_LEVEL``. Started by the supervisor.
+
+Exit codes: 0 the other side is gone, 1 llama.cpp is in an unknown state, 4 the model cannot be
+loaded. An ``abort()`` inside llama.cpp ends it by a signal; the supervisor sees all of these.
+"""
+
+import gc
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+
+from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
+from gguf_server.engine.intake import Intake
+from gguf_server.engine.llama.model import LlamaModel, load
+from gguf_server.engine.llama.runner import LlamaRunner
+from gguf_server.engine.loop import Command, Engine
+from gguf_server.engine.pace import StepPacer
+from gguf_server.engine.runner import EngineFatal
+from gguf_server.engine.scheduler import Limits, Scheduler
+from gguf_server.errors import LoadError
+from gguf_server.wire.framing import FrameReader, encode
+from gguf_server.wire.messages import (
+    PROTOCOL_VERSION,
+    EngineConfig,
+    FromEngine,
+    Load,
+    LoadFailed,
+    LoadProgress,
+    LoadStage,
+    Ready,
+    ToEngine,
+)
+
+_log = logging.getLogger("gguf_server.engine")
+_READ_BYTES = 1 << 16
+# A step may take this many times what the warm-up says before the engine counts as stuck.
+_STALL_FACTOR = 20
+
+
+class Channel:
+    """Our end of the socket. Two threads send, one receives."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._frames: FrameReader[ToEngine] = FrameReader(ToEngine)  # type: ignore[arg-type]
+        self._sending = threading.Lock()
+
+    def send(self, message: FromEngine) -> None:
+        frame = encode(message)
+        with self._sending:
+            self._socket.sendall(frame)
+
+    def receive(self) -> list[ToEngine]:
+        """The next messages. Does not return when the API process is gone."""
+        while data := self._socket.recv(_READ_BYTES):
+            if messages := self._frames.feed(data):
+                return messages
+        os._exit(0)  # nobody is left to serve, and a long step must not delay the end
+
+
+def main() -> None:
+    """Load what the first message says, then run until the API process is gone."""
+    fd, log_level = int(sys.argv[1]), sys.argv[2]
+    logging.basicConfig(level=log_level.upper(), format="%(message)s", stream=sys.stderr)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the API process decides when to stop
+    channel = Channel(fd)
+    try:
+        _serve(channel)
+    except LoadError as exc:
+        channel.send(LoadFailed(exc.message))
+        sys.exit(exc.exit_code)
+    except EngineFatal as exc:
+        _log.error("%s", exc)  # noqa: TRY400  (one line is what the supervisor passes on)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _serve(channel: Channel) -> None:
+    first = channel.receive()[0]
+    if not isinstance(first, Load) or first.protocol_version != PROTOCOL_VERSION:
+        msg = "the server and its engine are of different versions; reinstall gguf-server"
+        raise LoadError(msg)
+    model, seconds = _load(first.config, channel)
+    channel.send(LoadProgress("warmup", 0.0))
+    began = time.monotonic()
+    runner = LlamaRunner(model)
+    step_seconds, num_tokens = runner.warm_up()
+    seconds["warmup"] = time.monotonic() - began
+    engine = _build(model, runner, step_seconds / num_tokens, channel)
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    intake = Intake(model.vocabulary, model.context_tokens, channel.send, commands.put)
+    threading.Thread(target=_read, args=(channel, intake), daemon=True).start()
+    largest_step_seconds = step_seconds / num_tokens * first.config.max_batch_tokens
+    facts = model.facts(stall_seconds=_STALL_FACTOR * largest_step_seconds, load_seconds=seconds)
+    gc.freeze()  # what the load left behind need not be walked again and again
+    channel.send(Ready(PROTOCOL_VERSION, facts))
+    engine.run(commands)
+
+
+def _load(config: EngineConfig, channel: Channel) -> tuple[LlamaModel, dict[str, float]]:
+    """The model, and seconds by stage."""
+    began = {"start": time.monotonic()}
+
+    def on_progress(stage: LoadStage, fraction: float) -> None:
+        began.setdefault(stage, time.monotonic())
+        channel.send(LoadProgress(stage, fraction))
+
+    model = load(config, on_progress)
+    ends = [*list(began.values())[1:], time.monotonic()]
+    return model, {
+        stage: end - start for (stage, start), end in zip(began.items(), ends, strict=True)
+    }
+
+
+def _build(
+    model: LlamaModel, runner: LlamaRunner, seconds_per_token: float, channel: Channel
+) -> Engine:
+    config = model.config
+    slot_ids = config.slots + config.retained_prefixes
+    cells: Cells = (
+        SplitCells(slot_ids, model.context_tokens)
+        if config.kv_layout == "split"
+        else UnifiedCells(slot_ids, model.context.num_cells)
+    )
+    limits = Limits(
+        slots=config.slots,
+        slot_ids=slot_ids,
+        reuse=not model.prefix_reuse,
+        output_reservation_tokens=config.output_reservation_tokens,
+    )
+    pacer = StepPacer(
+        target_seconds=config.step_target_seconds,
+        max_batch_tokens=config.max_batch_tokens,
+        seconds_per_token=seconds_per_token,
+    )
+    return Engine(
+        runner=runner,
+        vocabulary=model.vocabulary,
+        scheduler=Scheduler(limits, cells),
+        pacer=pacer,
+        context_tokens=model.context_tokens,
+        send=channel.send,
+    )
+
+
+def _read(channel: Channel, intake: Intake) -> None:
+    """The reader thread: requests are checked and tokenized while the loop computes."""
+    while True:
+        for message in channel.receive():
+            intake.take(message)
+
+
+if __name__ == "__main__":
+    main()

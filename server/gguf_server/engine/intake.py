@@ -1,0 +1,96 @@
+"""The reader thread's work: check and tokenize requests while the step loop computes."""
+
+from collections.abc import Callable
+
+from gguf_server.engine.loop import Command, NewSequence
+from gguf_server.engine.runner import Vocabulary
+from gguf_server.wire.messages import (
+    Accepted,
+    Cancel,
+    Detokenize,
+    Detokenized,
+    FromEngine,
+    Load,
+    Rejected,
+    Submit,
+    ToEngine,
+    Tokenize,
+    Tokenized,
+)
+
+
+class Intake:
+    """Answers what needs no step itself; passes the rest on to the loop."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        context_tokens: int,
+        send: Callable[[FromEngine], None],
+        put: Callable[[Command], None],
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._context_tokens = context_tokens
+        self._send = send
+        self._put = put
+
+    def take(self, message: ToEngine) -> None:
+        """One message from the API process."""
+        match message:
+            case Submit():
+                self._submit(message)
+            case Cancel():
+                self._put(message)
+            case Tokenize():
+                tokens = self._vocabulary.tokenize(
+                    message.text,
+                    add_special=message.add_special,
+                    parse_special=message.parse_special,
+                )
+                self._send(Tokenized(message.id, tuple(tokens)))
+            case Detokenize():
+                self._detokenize(message)
+            case Load():
+                pass  # only ever the first message, and that never gets here
+
+    def _submit(self, submit: Submit) -> None:
+        if isinstance(submit.prompt, str):
+            tokens = self._vocabulary.tokenize(submit.prompt, add_special=True, parse_special=True)
+        else:
+            tokens = list(submit.prompt)
+        refusal = self._refusal(submit, tokens)
+        if refusal is not None:
+            self._send(refusal)
+            return
+        self._send(Accepted(submit.id, len(tokens)))
+        self._put(NewSequence(submit, tokens))
+
+    def _refusal(self, submit: Submit, tokens: list[int]) -> Rejected | None:
+        if not tokens:
+            return Rejected(submit.id, "invalid_request", "the prompt is empty: it has no tokens")
+        if len(tokens) >= self._context_tokens:
+            msg = (
+                f"the prompt has {len(tokens)} tokens, the context holds {self._context_tokens} "
+                "for prompt and answer together; shorten the prompt or raise --context"
+            )
+            return Rejected(submit.id, "context_length_exceeded", msg)
+        return self._unknown(submit.id, tokens) or self._unknown(
+            submit.id, list(submit.sampling.logit_bias)
+        )
+
+    def _detokenize(self, message: Detokenize) -> None:
+        refusal = self._unknown(message.id, list(message.tokens))
+        if refusal is not None:
+            self._send(refusal)
+            return
+        pieces = b"".join(self._vocabulary.piece(token) for token in message.tokens)
+        self._send(Detokenized(message.id, pieces.decode("utf-8", "replace")))
+
+    def _unknown(self, message_id: int, tokens: list[int]) -> Rejected | None:
+        """The refusal of token ids that the vocabulary does not have."""
+        size = len(self._vocabulary)
+        if tokens and not 0 <= min(tokens) <= max(tokens) < size:
+            bad = next(token for token in tokens if not 0 <= token < size)
+            msg = f"token {bad} is outside the vocabulary of {size} tokens"
+            return Rejected(message_id, "invalid_request", msg)
+        return None

@@ -1,0 +1,1 @@
+"""llama.cpp behind the contracts of ``engine.runner``. Only ``binding`` imports llama_cpp."""

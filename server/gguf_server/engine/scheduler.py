@@ -1,0 +1,324 @@
+"""Who runs next: admission, prefix reuse, step budget, eviction, preemption. Pure decisions.
+
+A step decodes one token of every running stream, then spends the prefill budget on prompts in
+turn. What must happen to the KV cache is returned as operations; nothing is done here.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from gguf_server.engine.cells import Cells
+from gguf_server.engine.prefix import PrefixTree
+from gguf_server.engine.runner import Chunk
+from gguf_server.engine.sequence import Sequence
+
+# Fewer shared tokens than this are cheaper to compute again than to copy or to wait for.
+MIN_SHARED_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPrefix:
+    """Make slot ``target`` hold exactly the first ``num_tokens`` cells of ``source``."""
+
+    source: int
+    target: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Forget the cells of ``slot`` after its first ``num_tokens``."""
+
+    slot: int
+    num_tokens: int
+
+
+KvOperation = CopyPrefix | Truncate
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``slots`` sequences run at once; ``slot_ids`` - ``slots`` more may keep idle prefixes.
+
+    ``reuse`` False: the model's memory cannot be cut, so every sequence starts from nothing.
+    """
+
+    slots: int
+    slot_ids: int
+    reuse: bool
+    output_reservation_tokens: int
+
+
+@dataclass(slots=True)
+class Work:
+    """One sequence's part of a step."""
+
+    sequence: Sequence
+    chunk: Chunk
+
+
+@dataclass(slots=True)
+class StepPlan:
+    """What to do in one step: first the operations in order, then one batch."""
+
+    operations: list[KvOperation]
+    work: list[Work] = field(default_factory=list)
+    decode_tokens: int = 0
+    prefill_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """Where a sequence goes: ``source`` lends ``num_tokens``, itself when ``source == slot``."""
+
+    slot: int
+    source: int
+    num_tokens: int
+
+
+class Scheduler:
+    """Owns the waiting and the running sequences, and which slot holds what."""
+
+    def __init__(self, limits: Limits, cells: Cells) -> None:
+        self.preempted_total = 0
+        self.evicted_total = 0
+        self._limits = limits
+        self._cells = cells
+        self._tree = PrefixTree()
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []  # oldest first
+        self._prefilling: deque[Sequence] = deque()  # whose turn comes next, first
+        self._free_slots = set(range(limits.slot_ids))
+        self._idle_slots: dict[int, None] = {}  # least recently used first
+        self._operations: list[KvOperation] = []
+        self._may_admit = False  # has anything changed since admission was last refused
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and not self._running
+
+    @property
+    def cells_used(self) -> int:
+        return self._cells.used
+
+    def streams(self) -> list[Sequence]:
+        """The running sequences whose clients wait for the next token."""
+        return [sequence for sequence in self._running if sequence.is_decoding]
+
+    # --- events ------------------------------------------------------------------------------
+
+    def submit(self, sequence: Sequence) -> None:
+        """Queue a new sequence behind the others."""
+        self._waiting.append(sequence)
+        self._may_admit = True
+
+    def cancel(self, sequence_id: int) -> Sequence | None:
+        """Take a sequence out, wherever it is; None if it is not here."""
+        for sequence in self._running:
+            if sequence.id == sequence_id:
+                self.finish(sequence)
+                return sequence
+        for sequence in self._waiting:
+            if sequence.id == sequence_id:
+                self._waiting.remove(sequence)
+                return sequence
+        return None
+
+    def finish(self, sequence: Sequence) -> None:
+        """End a running sequence; what it computed stays as an idle prefix."""
+        slot = self._unseat(sequence)
+        if self._limits.reuse and sequence.num_computed:
+            self._tree.claim(slot, sequence.tokens[: sequence.num_computed])
+            self._idle_slots[slot] = None
+        else:
+            self._forget(slot)
+
+    def relieve(self) -> bool:
+        """Free some cells at the least cost; False when one sequence alone has them all."""
+        if self._idle_slots:
+            self._evict()
+            return True
+        if len(self._running) > 1:
+            self._preempt()
+            return True
+        return False
+
+    # --- one step ----------------------------------------------------------------------------
+
+    def admit(self) -> list[Sequence]:
+        """Seat waiting sequences in order; returns those that start for the first time.
+
+        One that waits for a prefix lets the others pass; one that finds no room does not.
+        """
+        started: list[Sequence] = []
+        passed: list[Sequence] = []
+        while self._may_admit and self._waiting and len(self._running) < self._limits.slots:
+            sequence = self._waiting.popleft()
+            seat = self._find_seat(sequence)
+            if seat is None:
+                passed.append(sequence)
+            elif not self._has_room(sequence, seat):
+                self._waiting.appendleft(sequence)
+                break
+            else:
+                self._take_seat(sequence, seat)
+                if not sequence.started:
+                    sequence.started = True
+                    started.append(sequence)
+        self._waiting.extendleft(reversed(passed))
+        self._may_admit = False
+        return started
+
+    def plan(self, prefill_budget: int) -> StepPlan:
+        """The next batch. Nothing counts as computed before ``advance``."""
+        self._make_room(prefill_budget)
+        plan = StepPlan(operations=self._operations)
+        self._operations = []
+        for sequence in self.streams():
+            plan.work.append(_work(sequence, 1))
+        plan.decode_tokens = len(plan.work)
+        self._plan_prefill(plan, min(prefill_budget, self._cells.free - plan.decode_tokens))
+        # A split cache computes adjacent slots together only when they come in order.
+        plan.work.sort(key=lambda work: work.chunk.slot)
+        return plan
+
+    def advance(self, plan: StepPlan) -> None:
+        """The batch of ``plan`` has been computed."""
+        for work in plan.work:
+            num_tokens = len(work.chunk.tokens)
+            work.sequence.num_computed += num_tokens
+            self._cells.extend(work.chunk.slot, num_tokens)
+        if plan.prefill_tokens:
+            self._rotate_prefilling({work.sequence.id for work in plan.work})
+            self._may_admit = True
+
+    # --- admission ---------------------------------------------------------------------------
+
+    def _find_seat(self, sequence: Sequence) -> _Seat | None:
+        """The best slot for it; None while a longer part of its prompt is being computed."""
+        holders = self._tree.holders(sequence.tokens) if self._limits.reuse else {}
+        most = len(sequence.tokens) - 1  # the last token must be computed to get its logits
+        lendable = {
+            slot: min(shared, most, self._cells.length(slot)) for slot, shared in holders.items()
+        }
+        best = max(lendable.values(), default=0)
+        promised = min(max(holders.values(), default=0), most)
+        if promised > best and promised >= MIN_SHARED_TOKENS:
+            return None
+        return self._choose_seat(lendable, best)
+
+    def _choose_seat(self, lendable: dict[int, int], best: int) -> _Seat:
+        lenders = [slot for slot, length in lendable.items() if length == best]
+        for slot in lenders:
+            # Taking over is free, but costs the rest of what the slot held.
+            if slot in self._idle_slots and 2 * best >= self._cells.length(slot):
+                return _Seat(slot, slot, best)
+        target = min(self._free_slots) if self._free_slots else next(iter(self._idle_slots))
+        if lendable.get(target, 0) == best or best < MIN_SHARED_TOKENS:
+            return _Seat(target, target, lendable.get(target, 0))
+        return _Seat(target, lenders[0], best)
+
+    def _has_room(self, sequence: Sequence, seat: _Seat) -> bool:
+        reservation = len(sequence.tokens) + self._limits.output_reservation_tokens
+        sequence.reserved_tokens = min(reservation, sequence.max_total_tokens)
+        needed = sequence.reserved_tokens - self._cells.pinned_prefix(seat.source, seat.num_tokens)
+        promised = sum(running.outstanding_tokens for running in self._running)
+        return needed <= self._cells.unpinned - promised
+
+    def _take_seat(self, sequence: Sequence, seat: _Seat) -> None:
+        self._free_slots.discard(seat.slot)
+        if seat.slot in self._idle_slots:
+            del self._idle_slots[seat.slot]
+            if seat.source != seat.slot:
+                self.evicted_total += 1
+        if seat.source == seat.slot:
+            self._truncate(seat.slot, seat.num_tokens)
+        else:
+            self._cells.truncate(seat.slot, 0)
+            self._cells.share(seat.source, seat.slot, seat.num_tokens)
+            self._operations.append(CopyPrefix(seat.source, seat.slot, seat.num_tokens))
+        self._cells.set_busy(seat.slot, busy=True)
+        self._tree.claim(seat.slot, sequence.tokens)
+        sequence.slot = seat.slot
+        sequence.num_computed = seat.num_tokens
+        self._running.append(sequence)
+        if not sequence.is_decoding:
+            self._prefilling.append(sequence)
+
+    # --- batch -------------------------------------------------------------------------------
+
+    def _plan_prefill(self, plan: StepPlan, budget: int) -> None:
+        for sequence in self._prefilling:
+            num_tokens = min(budget - plan.prefill_tokens, sequence.num_uncomputed)
+            if num_tokens <= 0:
+                break
+            plan.work.append(_work(sequence, num_tokens))
+            plan.prefill_tokens += num_tokens
+
+    def _rotate_prefilling(self, served: set[int]) -> None:
+        """Who had a turn goes to the back, who is through leaves."""
+        turns = [s for s in self._prefilling if s.id not in served]
+        turns += [s for s in self._prefilling if s.id in served and not s.is_prefilled]
+        self._prefilling = deque(turns)
+
+    # --- cells -------------------------------------------------------------------------------
+
+    def _make_room(self, prefill_budget: int) -> None:
+        """A cell for every stream, whatever it takes; for prompts, what idle prefixes hold."""
+        while self._cells.free < max(1, len(self.streams())):
+            if not self.relieve():
+                break
+        uncomputed = sum(sequence.num_uncomputed for sequence in self._prefilling)
+        wanted = len(self.streams()) + min(prefill_budget, uncomputed)
+        while self._cells.free < wanted and self._idle_slots:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Forget the idle prefix that was used longest ago."""
+        slot = next(iter(self._idle_slots))
+        del self._idle_slots[slot]
+        self.evicted_total += 1
+        self._forget(slot)
+
+    def _preempt(self) -> None:
+        """Take the youngest sequence's slot back; it waits first in line and loses no text."""
+        sequence = self._running[-1]
+        self._forget(self._unseat(sequence))
+        sequence.num_computed = 0
+        self._waiting.appendleft(sequence)
+        self.preempted_total += 1
+
+    def _unseat(self, sequence: Sequence) -> int:
+        slot, sequence.slot = sequence.slot, -1
+        self._running.remove(sequence)
+        if sequence in self._prefilling:
+            self._prefilling.remove(sequence)
+        self._cells.set_busy(slot, busy=False)
+        self._may_admit = True
+        return slot
+
+    def _forget(self, slot: int) -> None:
+        self._tree.release(slot)
+        self._truncate(slot, 0)
+        self._free_slots.add(slot)
+
+    def _truncate(self, slot: int, num_tokens: int) -> None:
+        if self._cells.length(slot) > num_tokens:
+            self._cells.truncate(slot, num_tokens)
+            self._operations.append(Truncate(slot, num_tokens))
+
+
+def _work(sequence: Sequence, num_tokens: int) -> Work:
+    start = sequence.num_computed
+    end = start + num_tokens
+    tokens = sequence.tokens[start:end]
+    wants_output = end == len(sequence.tokens)
+    return Work(sequence, Chunk(sequence.slot, start, tokens, wants_output))

@@ -1,0 +1,58 @@
+"""One generation: its tokens, how many of them are computed, and when it ends."""
+
+from dataclasses import dataclass, field
+
+from gguf_server.engine.runner import Sampler
+from gguf_server.engine.text import TextStream
+from gguf_server.wire.messages import FinishReason
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """``tokens`` are the prompt and all that was generated; the first ``num_computed`` have cells.
+
+    ``max_total_tokens`` bounds prompt and output together, ``reserved_tokens`` is what admission
+    set aside for both. A waiting sequence has no slot; a
+    preempted one is waiting again, with its output so far as part of ``tokens``.
+    """
+
+    id: int
+    tokens: list[int]
+    num_prompt_tokens: int
+    max_total_tokens: int
+    sampler: Sampler
+    text: TextStream = field(default_factory=TextStream)
+    reserved_tokens: int = 0
+    slot: int = -1
+    num_computed: int = 0
+    started: bool = False
+
+    @property
+    def num_uncomputed(self) -> int:
+        return len(self.tokens) - self.num_computed
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.tokens) - self.num_prompt_tokens
+
+    @property
+    def is_decoding(self) -> bool:
+        """Whether a client is waiting for this sequence's next token, one step away."""
+        return self.num_uncomputed == 1 and self.num_output_tokens > 0
+
+    @property
+    def is_prefilled(self) -> bool:
+        """Whether nothing but a sampled token is left to compute."""
+        return self.num_uncomputed == 0 or self.is_decoding
+
+    @property
+    def outstanding_tokens(self) -> int:
+        """Cells reserved for it and not yet written."""
+        return max(0, self.reserved_tokens - self.num_computed)
+
+    def append(self, token: int, *, is_end: bool) -> FinishReason | None:
+        """Take a sampled token; returns why the sequence ends with it, if it does."""
+        self.tokens.append(token)
+        if is_end:
+            return "stop"
+        return "length" if len(self.tokens) >= self.max_total_tokens else None

@@ -1,0 +1,125 @@
+"""Stand-ins for llama.cpp: a runner whose text depends on every cell, and a tiny vocabulary."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gguf_server.engine.runner import Chunk, KvCacheFull
+from gguf_server.wire.messages import SamplingParams
+
+VOCABULARY_SIZE = 256
+END_TOKEN = 0
+
+
+def next_token(tokens: Sequence[int]) -> int:
+    """What the fake model says after ``tokens``: any wrong, missing or extra cell changes it."""
+    state = 7
+    for token in tokens:
+        state = (state * 31 + token + 1) % 1_000_003
+    return 1 + state % (VOCABULARY_SIZE - 1)
+
+
+def expected_output(prompt: Sequence[int], num_tokens: int) -> list[int]:
+    """The fake model's answer to ``prompt``, computed with nothing shared."""
+    tokens = list(prompt)
+    for _ in range(num_tokens):
+        tokens.append(next_token(tokens))
+    return tokens[len(prompt) :]
+
+
+@dataclass(eq=False)
+class Cell:
+    """One position of one sequence's past."""
+
+    token: int
+
+
+@dataclass
+class FakeSampler:
+    closed: bool = False
+
+    def close(self) -> None:
+        assert not self.closed, "closed twice"
+        self.closed = True
+
+
+@dataclass
+class FakeRunner:
+    """A KV cache of real cells: sharing, cutting and running out behave as in llama.cpp.
+
+    ``num_cells`` None is a split cache. ``refuse_decodes`` lets that many decodes find no cells.
+    """
+
+    num_slots: int
+    num_cells: int | None = None
+    refuse_decodes: int = 0
+    samplers: list[FakeSampler] = field(default_factory=list)
+    batches: list[list[Chunk]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.slots: list[list[Cell]] = [[] for _ in range(self.num_slots)]
+        self._batch: list[Chunk] = []
+        self._outputs: list[int] = []
+
+    @property
+    def cells_used(self) -> int:
+        if self.num_cells is None:
+            return sum(len(cells) for cells in self.slots)
+        return len({id(cell) for cells in self.slots for cell in cells})
+
+    def fill(self, chunks: Sequence[Chunk]) -> list[int]:
+        slots = [chunk.slot for chunk in chunks]
+        assert slots == sorted(set(slots)), "one chunk a slot, in ascending order"
+        assert chunks, "an empty batch"
+        self._batch = list(chunks)
+        self._outputs = [chunk.slot for chunk in chunks if chunk.wants_output]
+        return list(range(len(self._outputs)))
+
+    def decode(self) -> None:
+        new = sum(len(chunk.tokens) for chunk in self._batch)
+        if self.refuse_decodes > 0:
+            self.refuse_decodes -= 1
+            raise KvCacheFull
+        if self.num_cells is not None and self.cells_used + new > self.num_cells:
+            raise KvCacheFull
+        for chunk in self._batch:
+            cells = self.slots[chunk.slot]
+            assert chunk.start == len(cells), "a hole or an overlap in the sequence"
+            cells.extend(Cell(token) for token in chunk.tokens)
+        self.batches.append(self._batch)
+
+    def sample(self, row: int, sampler: FakeSampler) -> int:
+        assert not sampler.closed
+        return next_token([cell.token for cell in self.slots[self._outputs[row]]])
+
+    def new_sampler(self, params: SamplingParams, prompt: Sequence[int]) -> FakeSampler:
+        sampler = FakeSampler()
+        self.samplers.append(sampler)
+        return sampler
+
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+        assert num_tokens <= len(self.slots[source])
+        self.slots[target] = self.slots[source][:num_tokens]
+
+    def truncate(self, slot: int, num_tokens: int) -> None:
+        del self.slots[slot][num_tokens:]
+
+
+def text_of(tokens: Sequence[int]) -> str:
+    """One letter for each token, so that equal texts are equal tokens."""
+    return "".join(chr(0x100 + token) for token in tokens)
+
+
+class FakeVocabulary:
+    """Tokens are letters; token 0 ends an answer."""
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        return [ord(letter) - 0x100 for letter in text]
+
+    def piece(self, token: int) -> bytes:
+        return text_of([token]).encode()
+
+    def is_end(self, token: int) -> bool:
+        return token == END_TOKEN
+
+    def __len__(self) -> int:
+        return VOCABULARY_SIZE

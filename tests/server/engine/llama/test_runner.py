@@ -1,0 +1,215 @@
+"""Batches and the KV cache: everything shared or cut must equal a fresh computation, bit by bit.
+
+That holds for batches below 64 tokens: from there on the CPU's flash attention takes a kernel that
+rounds differently, so the same prompt in other chunks gives slightly other logits.
+"""
+
+import numpy as np
+import pytest
+from gguf_server.engine.llama.model import LlamaModel
+from gguf_server.engine.llama.runner import LlamaRunner
+from gguf_server.engine.runner import Chunk, EngineFatal, KvCacheFull
+from gguf_server.errors import InvalidRequest
+from gguf_server.wire.messages import SamplingParams
+
+GREEDY = SamplingParams(temperature=0)
+HEAD = list(range(300, 332))  # a shared beginning
+TAILS = [list(range(400, 409)), list(range(500, 512)), list(range(600, 603))]
+
+
+def put(runner: LlamaRunner, *chunks: Chunk) -> list[np.ndarray]:
+    """Compute one batch; the logits of the chunks that want output."""
+    rows = runner.fill(chunks)
+    runner.decode()
+    return [runner.logits(row) for row in rows]
+
+
+def fresh(runner: LlamaRunner, tokens: list[int]) -> np.ndarray:
+    """What slot 0 of an empty cache computes for these tokens, all at once."""
+    runner._context.clear()
+    [logits] = put(runner, Chunk(0, 0, tokens, wants_output=True))
+    runner._context.clear()
+    return logits
+
+
+def encode(model: LlamaModel, text: str) -> list[int]:
+    return model.vocabulary.tokenize(text, add_special=True, parse_special=True)
+
+
+def generate(runner: LlamaRunner, prompts: dict[int, list[int]], count: int) -> dict[int, str]:
+    """Greedy text of all prompts together, one slot each."""
+    samplers = {slot: runner.new_sampler(GREEDY, prompt) for slot, prompt in prompts.items()}
+    chunks = [Chunk(slot, 0, prompt, wants_output=True) for slot, prompt in prompts.items()]
+    texts = dict.fromkeys(prompts, b"")
+    for _ in range(count):
+        rows = runner.fill(chunks)
+        runner.decode()
+        after = []
+        for chunk, row in zip(chunks, rows, strict=True):
+            token = runner.sample(row, samplers[chunk.slot])
+            texts[chunk.slot] += runner._vocabulary.piece(token)
+            start = chunk.start + len(chunk.tokens)
+            after.append(Chunk(chunk.slot, start, [token], wants_output=True))
+        chunks = after
+    return {slot: text.decode(errors="replace") for slot, text in texts.items()}
+
+
+def test_batched_text_is_what_each_prompt_gives_alone_in_a_fresh_context(runner, any_layout):
+    questions = ["The capital of France is", "Water boils at", "Once upon a time, a cat"]
+    prompts = {slot: encode(any_layout, text) for slot, text in enumerate(questions)}
+
+    together = generate(runner, prompts, 12)
+
+    assert "Paris" in together[0]
+    for slot, prompt in prompts.items():
+        runner._context.clear()
+        assert generate(runner, {slot: prompt}, 12)[slot] == together[slot]
+
+
+def test_chunked_prefill_equals_the_whole_prompt(runner):
+    whole = fresh(runner, HEAD)
+    assert put(runner, Chunk(1, 0, HEAD[:20], wants_output=False)) == []
+    [logits] = put(runner, Chunk(1, 20, HEAD[20:], wants_output=True))
+    assert np.array_equal(logits, whole)
+
+
+def test_a_copied_prefix_equals_a_fresh_computation(runner):
+    expected = [fresh(runner, HEAD + tail) for tail in TAILS[:2]]
+    put(runner, Chunk(0, 0, HEAD + TAILS[2], wants_output=False))  # longer than what is shared
+    runner.copy_prefix(0, 1, len(HEAD))
+    runner.copy_prefix(0, 2, len(HEAD))
+    assert runner._context.last_position(1) == len(HEAD) - 1
+    logits = put(
+        runner,
+        Chunk(1, len(HEAD), TAILS[0], wants_output=True),
+        Chunk(2, len(HEAD), TAILS[1], wants_output=True),
+    )
+    for ours, theirs in zip(logits, expected, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_a_prefix_of_a_running_slot_is_copied_while_it_goes_on(runner):
+    running = fresh(runner, [*HEAD, 700])
+    joining = fresh(runner, HEAD[:25] + TAILS[0])
+    put(runner, Chunk(0, 0, HEAD, wants_output=True))
+    runner.copy_prefix(0, 1, 25)
+    one, two = put(
+        runner,
+        Chunk(0, len(HEAD), [700], wants_output=True),
+        Chunk(1, 25, TAILS[0], wants_output=True),
+    )
+    assert np.array_equal(one, running)
+    assert np.array_equal(two, joining)
+
+
+def test_copies_before_one_batch_happen_in_the_order_of_the_calls(runner):
+    """A retained prefix moves on (0 to 3), its slot takes another one (1 to 0), at once."""
+    first = fresh(runner, HEAD + TAILS[0])
+    second = fresh(runner, TAILS[1] + TAILS[0])
+    put(
+        runner,
+        Chunk(0, 0, HEAD, wants_output=False),
+        Chunk(1, 0, TAILS[1], wants_output=False),
+    )
+    runner.copy_prefix(0, 3, len(HEAD))
+    runner.copy_prefix(1, 0, len(TAILS[1]))
+    runner.truncate(1, 0)
+    runner.copy_prefix(3, 2, len(HEAD))
+    new, old = put(
+        runner,
+        Chunk(0, len(TAILS[1]), TAILS[0], wants_output=True),
+        Chunk(2, len(HEAD), TAILS[0], wants_output=True),
+    )
+    assert np.array_equal(new, second)
+    assert np.array_equal(old, first)
+
+
+def test_a_copy_replaces_what_the_target_held(runner):
+    expected = fresh(runner, HEAD + TAILS[0])
+    put(
+        runner,
+        Chunk(0, 0, HEAD, wants_output=False),
+        Chunk(1, 0, TAILS[1] * 2, wants_output=False),
+    )
+    runner.copy_prefix(0, 1, len(HEAD))
+    [logits] = put(runner, Chunk(1, len(HEAD), TAILS[0], wants_output=True))
+    assert np.array_equal(logits, expected)
+
+
+def test_copying_nothing_empties_the_target_and_a_slot_onto_itself_truncates(runner):
+    put(runner, Chunk(0, 0, HEAD, wants_output=False), Chunk(1, 0, TAILS[0], wants_output=False))
+    runner.copy_prefix(0, 1, 0)
+    runner.copy_prefix(0, 0, 10)
+    assert runner._context.last_position(1) == -1
+    assert runner._context.last_position(0) == 9
+
+
+def test_a_truncated_slot_goes_on_as_if_the_rest_had_never_been(runner):
+    expected = fresh(runner, HEAD + TAILS[0])
+    put(runner, Chunk(2, 0, HEAD + TAILS[1], wants_output=False))
+    runner.truncate(2, len(HEAD))
+    [logits] = put(runner, Chunk(2, len(HEAD), TAILS[0], wants_output=True))
+    assert np.array_equal(logits, expected)
+    runner.truncate(2, 0)
+    assert runner._context.last_position(2) == -1
+
+
+def test_the_cache_may_run_full_and_is_usable_afterwards(load_model):
+    runner = LlamaRunner(load_model(kv_layout="unified", kv_cells=256, max_batch_tokens=256))
+    expected = fresh(runner, HEAD + TAILS[0])
+    put(runner, Chunk(0, 0, HEAD, wants_output=False))
+    put(runner, Chunk(1, 0, list(range(300, 518)), wants_output=False))
+    with pytest.raises(KvCacheFull):
+        put(runner, Chunk(0, len(HEAD), TAILS[0], wants_output=True))
+    assert runner._context.last_position(0) == len(HEAD) - 1
+    runner.truncate(1, 0)
+    [logits] = put(runner, Chunk(0, len(HEAD), TAILS[0], wants_output=True))
+    assert np.array_equal(logits, expected)
+
+
+def test_positions_with_a_hole_are_fatal_and_name_the_reason(runner):
+    put(runner, Chunk(0, 0, HEAD, wants_output=False))
+    with pytest.raises(EngineFatal, match=r"code -1.*consecutive"):
+        put(runner, Chunk(0, len(HEAD) + 5, [7], wants_output=True))
+
+
+def test_rows_count_the_outputs_only(runner):
+    rows = runner.fill(
+        [
+            Chunk(0, 0, HEAD[:5], wants_output=True),
+            Chunk(1, 0, HEAD[:9], wants_output=False),
+            Chunk(2, 0, HEAD[:7], wants_output=True),
+        ]
+    )
+    runner.decode()
+    assert rows == [0, 1]
+    expected = [runner.logits(row) for row in rows]
+    assert np.array_equal(expected[0], fresh(runner, HEAD[:5]))
+    assert np.array_equal(expected[1], fresh(runner, HEAD[:7]))
+
+
+def test_a_sampler_of_the_runner_bans_the_model_s_own_end_tokens(runner, any_layout):
+    [end] = any_layout.vocabulary.tokenize("<|im_end|>", add_special=False, parse_special=True)
+    prompt = encode(any_layout, "The capital of France is")
+    forced = SamplingParams(temperature=0, logit_bias={end: 100.0})
+    for ignore, matches in ((False, True), (True, False)):
+        params = SamplingParams(temperature=0, logit_bias=forced.logit_bias, ignore_eos=ignore)
+        runner._context.clear()
+        [row] = runner.fill([Chunk(0, 0, prompt, wants_output=True)])
+        runner.decode()
+        token = runner.sample(row, runner.new_sampler(params, prompt))
+        assert (token == end) is matches
+
+
+@pytest.mark.parametrize("token", [-1, 49152])
+def test_a_bias_outside_the_vocabulary_is_refused(runner, token: int):
+    with pytest.raises(InvalidRequest, match="0 to 49151") as caught:
+        runner.new_sampler(SamplingParams(logit_bias={token: 1.0}), [])
+    assert caught.value.param == "logit_bias"
+
+
+def test_warming_up_is_short_and_leaves_the_cache_empty(runner):
+    seconds, num_tokens = runner.warm_up()
+    assert 0 < seconds < 10
+    assert num_tokens in (3, 32)
+    assert [runner._context.last_position(slot) for slot in range(4)] == [-1] * 4

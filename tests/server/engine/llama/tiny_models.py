@@ -1,0 +1,164 @@
+"""GGUF files with random weights that decode: a mixture of experts, a window, a recurrence."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+EMBEDDING, LAYERS, HEADS, HEAD, FEED, CONTEXT = 64, 2, 2, 32, 128, 512
+PIECES = ["▁", "a", "e", "t", "▁the", "▁cat", "▁sat"]
+
+
+class _File:
+    """Collects one model; every tensor is random, norms are ones."""
+
+    def __init__(self, path: Path, architecture: str) -> None:
+        self.writer = gguf.GGUFWriter(path, architecture)
+        self.random = np.random.default_rng(1)
+        writer = self.writer
+        writer.add_context_length(CONTEXT)
+        writer.add_embedding_length(EMBEDDING)
+        writer.add_block_count(LAYERS)
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_tokenizer_model("llama")
+        tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *PIECES]
+        writer.add_token_list(tokens)
+        writer.add_token_scores([-float(i) for i in range(len(tokens))])
+        writer.add_token_types([2, 3, 3, *[6] * 256, *[1] * len(PIECES)])
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        writer.add_vocab_size(len(tokens))
+        self.weight("token_embd.weight", len(tokens), EMBEDDING)
+
+    def weight(self, name: str, *shape: int) -> None:
+        values = self.random.normal(0, 0.2, shape)
+        self.writer.add_tensor(name, values.astype(np.float32))
+
+    def ones(self, name: str, *shape: int) -> None:
+        self.writer.add_tensor(name, np.ones(shape, np.float32))
+
+    def attention_header(self) -> None:
+        self.writer.add_feed_forward_length(FEED)
+        self.writer.add_head_count(HEADS)
+        self.writer.add_head_count_kv(HEADS)
+        self.writer.add_key_length(HEAD)
+        self.writer.add_value_length(HEAD)
+        self.writer.add_rope_dimension_count(HEAD)
+
+    def attention(self) -> None:
+        """Everything of a transformer but the feed-forward part."""
+        self.attention_header()
+        self.ones("output_norm.weight", EMBEDDING)
+        for layer in range(LAYERS):
+            self.ones(f"blk.{layer}.attn_norm.weight", EMBEDDING)
+            self.ones(f"blk.{layer}.ffn_norm.weight", EMBEDDING)
+            for name in ("q", "k", "v"):
+                self.weight(f"blk.{layer}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
+            self.weight(f"blk.{layer}.attn_output.weight", EMBEDDING, HEADS * HEAD)
+
+    def close(self) -> None:
+        self.writer.write_header_to_file()
+        self.writer.write_kv_data_to_file()
+        self.writer.write_tensors_to_file()
+        self.writer.close()
+
+
+def write_mixture(path: Path) -> None:
+    """A llama with 4 experts a layer, 2 of them used."""
+    file = _File(path, "llama")
+    file.attention()
+    file.writer.add_expert_count(4)
+    file.writer.add_expert_used_count(2)
+    for layer in range(LAYERS):
+        file.weight(f"blk.{layer}.ffn_gate_inp.weight", 4, EMBEDDING)
+        file.weight(f"blk.{layer}.ffn_gate_exps.weight", 4, FEED, EMBEDDING)
+        file.weight(f"blk.{layer}.ffn_up_exps.weight", 4, FEED, EMBEDDING)
+        file.weight(f"blk.{layer}.ffn_down_exps.weight", 4, EMBEDDING, FEED)
+    file.close()
+
+
+def write_sliding_window(path: Path) -> None:
+    """A gemma3 that sees 64 tokens back."""
+    file = _File(path, "gemma3")
+    file.attention()
+    file.writer.add_sliding_window(64)
+    for layer in range(LAYERS):
+        for name in ("attn_q_norm", "attn_k_norm"):
+            file.ones(f"blk.{layer}.{name}.weight", HEAD)
+        for name in ("post_attention_norm", "post_ffw_norm"):
+            file.ones(f"blk.{layer}.{name}.weight", EMBEDDING)
+        for name in ("gate", "up"):
+            file.weight(f"blk.{layer}.ffn_{name}.weight", FEED, EMBEDDING)
+        file.weight(f"blk.{layer}.ffn_down.weight", EMBEDDING, FEED)
+    file.close()
+
+
+def write_recurrent(path: Path) -> None:
+    """A mamba."""
+    inner, state, kernel, rank = 2 * EMBEDDING, 16, 4, 4
+    file = _File(path, "mamba")
+    file.ones("output_norm.weight", EMBEDDING)
+    file.writer.add_feed_forward_length(0)
+    file.writer.add_head_count(0)
+    file.writer.add_ssm_conv_kernel(kernel)
+    file.writer.add_ssm_inner_size(inner)
+    file.writer.add_ssm_state_size(state)
+    file.writer.add_ssm_time_step_rank(rank)
+    for layer in range(LAYERS):
+        block = f"blk.{layer}"
+        file.ones(f"{block}.attn_norm.weight", EMBEDDING)
+        file.weight(f"{block}.ssm_in.weight", 2 * inner, EMBEDDING)
+        file.weight(f"{block}.ssm_conv1d.weight", inner, kernel)
+        file.weight(f"{block}.ssm_conv1d.bias", inner)
+        file.weight(f"{block}.ssm_x.weight", rank + 2 * state, inner)
+        file.weight(f"{block}.ssm_dt.weight", inner, rank)
+        file.weight(f"{block}.ssm_dt.bias", inner)
+        file.writer.add_tensor(f"{block}.ssm_a", -np.ones((inner, state), np.float32))
+        file.ones(f"{block}.ssm_d", inner)
+        file.weight(f"{block}.ssm_out.weight", EMBEDDING, inner)
+    file.close()
+
+
+def write_encoder(path: Path) -> None:
+    """The encoder of a T5."""
+    file = _File(path, "t5encoder")
+    file.attention_header()
+    file.writer.add_relative_attn_buckets_count(8)
+    file.ones("enc.output_norm.weight", EMBEDDING)
+    for layer in range(LAYERS):
+        block = f"enc.blk.{layer}"
+        file.ones(f"{block}.attn_norm.weight", EMBEDDING)
+        file.ones(f"{block}.ffn_norm.weight", EMBEDDING)
+        for name in ("q", "k", "v"):
+            file.weight(f"{block}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
+        file.weight(f"{block}.attn_o.weight", EMBEDDING, HEADS * HEAD)
+        file.weight(f"{block}.ffn_up.weight", FEED, EMBEDDING)
+        file.weight(f"{block}.ffn_down.weight", EMBEDDING, FEED)
+    file.close()
+
+
+def write_adapter(path: Path, *, layers: int, embedding: int) -> None:
+    """A random LoRA of rank 4 on the queries of a llama."""
+    random = np.random.default_rng(2)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    for layer in range(layers):
+        name = f"blk.{layer}.attn_q.weight"
+        shapes = {"a": (4, embedding), "b": (embedding, 4)}
+        for half, shape in shapes.items():
+            values = random.normal(0, 0.2, shape).astype(np.float32)
+            writer.add_tensor(f"{name}.lora_{half}", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+WRITERS = {
+    "mixture": write_mixture,
+    "sliding-window": write_sliding_window,
+    "recurrent": write_recurrent,
+    "encoder": write_encoder,
+}
