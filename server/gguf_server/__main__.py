@@ -1,0 +1,5 @@
+"""``python -m gguf_server`` is ``gguf-server``."""
+
+from gguf_server.cli import main
+
+main()

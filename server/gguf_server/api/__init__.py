@@ -1,0 +1,1 @@
+"""The HTTP side: OpenAI's shapes, probes, and nothing that waits for the engine unasked."""

@@ -1,0 +1,60 @@
+"""The command ``gguf-server``. An error is one line on stderr and an exit code."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from gguf_server import __version__, logs
+from gguf_server.errors import SettingsError, StartupError
+from gguf_server.settings import Settings, add_flags
+
+_EPILOG = "Every option is also an environment variable: --kv-layout is GGUF_KV_LAYOUT."
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        msg = f"{message}; see {self.prog} --help"
+        raise SettingsError(msg)
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        _run(sys.argv[1:])
+    except StartupError as exc:
+        print(f"gguf-server: {exc.message}", file=sys.stderr)
+        sys.exit(exc.exit_code)
+
+
+def _run(argv: list[str]) -> None:
+    parser = _Parser(prog="gguf-server", description="Serve GGUF models.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    serve = verbs.add_parser("serve", help="serve a model", epilog=_EPILOG, allow_abbrev=False)
+    add_flags(serve)
+    flags = vars(parser.parse_args(argv))
+    del flags["verb"]
+    _serve(Settings.read(flags))
+
+
+def _serve(settings: Settings) -> None:
+    logs.configure(settings.log_level, settings.log_format)
+    # Late, so that --help and errors in flags do not wait for a web framework.
+    import uvloop  # noqa: PLC0415
+
+    from gguf_server.serve import serve  # noqa: PLC0415
+
+    try:
+        uvloop.run(serve(settings))
+    except StartupError as exc:
+        _leave_reason(Path(settings.termination_log), exc.message)
+        raise
+
+
+def _leave_reason(path: Path, reason: str) -> None:
+    """For `kubectl describe pod`: Kubernetes makes the file, elsewhere there is none."""
+    if path.exists():
+        with contextlib.suppress(OSError):
+            path.write_text(reason + "\n", encoding="utf-8")

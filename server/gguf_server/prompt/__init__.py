@@ -1,0 +1,1 @@
+"""From chat messages to the text that the model continues."""

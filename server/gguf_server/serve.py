@@ -1,0 +1,210 @@
+"""The API process: puts its parts together, and ends as it should on signals and failures."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from gguf_server.api.app import create_app
+from gguf_server.errors import AddressInUse, ServerDraining, SettingsError
+from gguf_server.models.files import check_model_file
+from gguf_server.prompt.renderer import TemplateRenderer
+from gguf_server.settings import Settings
+from gguf_server.supervisor.client import EngineClient
+from gguf_server.supervisor.metrics import Metrics
+from gguf_server.supervisor.process import EngineProcess, Patience
+
+_log = logging.getLogger(__name__)
+# Time for the last error events to be written once open requests have been ended.
+_FLUSH_SECONDS = 2
+
+
+class _Server(uvicorn.Server):
+    """uvicorn closes its socket at SIGTERM at once; a drain must come first, so signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings) -> None:
+    """Until a signal ends it. Raises ``StartupError`` when there is nothing to serve any more."""
+    check_model_file(settings.model_path)
+    await Server(settings).run()
+
+
+class Server:
+    """One API process with its engine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._process = EngineProcess(
+            settings.engine_config(), _patience(settings), log_level=settings.log_level
+        )
+        self._client = EngineClient(
+            self._process, self._metrics, max_waiting=settings.max_waiting
+        )
+        self._api_keys = _api_keys(settings)
+        self._renderer = TemplateRenderer(template=_read_template(settings.chat_template))
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until a signal, or until the engine cannot be kept."""
+        listener = listen(self._settings.host, self._settings.port)
+        http = self._http()
+        engine = asyncio.create_task(self._process.run())
+        serving = asyncio.create_task(http.serve(sockets=[listener]))
+        announcing = asyncio.create_task(self._announce(listener.getsockname()[1]))
+        stopping = asyncio.create_task(self._stopping.wait())
+        with self._signals():
+            await asyncio.wait({engine, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not engine.done():
+                await self._drain(http, serving)
+            http.should_exit = True
+            await serving
+        for task in (announcing, stopping, engine):
+            task.cancel()
+        await self._renderer.aclose()
+        with contextlib.suppress(asyncio.CancelledError):
+            await engine  # raises why the engine could not be kept
+
+    def _http(self) -> _Server:
+        settings = self._settings
+        app = create_app(
+            engine=self._client,
+            renderer=self._renderer,
+            model_name=settings.model_name,
+            model_created=int(time.time()),
+            api_keys=self._api_keys,
+            cors_origins=settings.cors_origins,
+            max_body_bytes=settings.max_body_bytes,
+            metrics_text=self._metrics.render,
+            count_error=self._metrics.error,
+        )
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.drain_grace_seconds + _FLUSH_SECONDS),
+        )
+        return _Server(config)
+
+    async def _announce(self, port: int) -> None:
+        """Say where we listen, and once the model is ready how to try it."""
+        base = f"http://{_shown_host(self._settings.host)}:{port}"
+        _log.info("listening on %s; loading %s", base, self._settings.model_path)
+        await self._client.ready.wait()
+        key = " -H 'Authorization: Bearer YOUR_KEY'" if self._api_keys else ""
+        print(  # noqa: T201  (for the person at the terminal)
+            f"\nReady. Try:\n  curl {base}/v1/chat/completions{key} "
+            "-H 'Content-Type: application/json' \\\n"
+            '    -d \'{"messages": [{"role": "user", "content": "Why is the sky blue?"}], '
+            '"max_tokens": 64}\'\n',
+            flush=True,
+        )
+
+    # --- the end -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGTERM or SIGINT starts a drain, a second one ends it."""
+        loop = asyncio.get_running_loop()
+
+        def on_signal(name: str) -> None:
+            if self._stopping.is_set():
+                self._hurry.set()
+            _log.info("%s: %s", name, self._farewell())
+            self._stopping.set()
+
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, on_signal, number.name)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def _farewell(self) -> str:
+        if self._hurry.is_set():
+            return "stopping now"
+        count = self._client.num_open
+        return f"finishing {count} open requests; once more to stop now" if count else "stopping"
+
+    async def _drain(self, http: _Server, serving: "asyncio.Task[None]") -> None:
+        """Not ready, still accepting, for the delay; then finish what is open, for the grace."""
+        self._process.draining = True
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({hurry}, timeout=self._settings.drain_delay_seconds)
+        http.should_exit = True  # closes the listener and waits for open requests
+        await asyncio.wait(
+            {serving, hurry},
+            timeout=self._settings.drain_grace_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        hurry.cancel()
+        msg = "the server is shutting down and could not wait for this request any longer"
+        self._client.fail_all(ServerDraining(msg, retry_after_seconds=1))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, or ``AddressInUse`` with what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        msg = f"cannot listen on {host} port {port}: {exc.strerror}; take another --port or --host"
+        raise AddressInUse(msg) from None
+    return listener
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(
+        step_seconds=settings.step_stall_seconds,
+        load_seconds=settings.load_stall_seconds,
+        max_crashes=settings.max_crashes,
+        crash_window_seconds=settings.crash_window_seconds,
+    )
+
+
+def _read_template(path: str) -> str | None:
+    return _read_text("--chat-template", path) if path else None
+
+
+def _api_keys(settings: Settings) -> tuple[str, ...]:
+    """Keys from the option and from the file, where # starts a comment line."""
+    lines = _read_text("--api-key-file", settings.api_key_file).splitlines()
+    keys = (line.strip() for line in lines)
+    return settings.api_keys + tuple(key for key in keys if key and not key.startswith("#"))
+
+
+def _read_text(flag: str, path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        msg = f"{flag} {path} cannot be read: {exc}"
+        raise SettingsError(msg) from None
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104  (only what is printed)
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,129 @@
+"""One engine process: started by name, spoken to over a socketpair, its last words kept."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections import deque
+from pathlib import Path
+
+from gguf_server.wire.framing import FrameReader, encode
+from gguf_server.wire.messages import FromEngine, ToEngine
+
+_log = logging.getLogger("gguf_server.engine")
+_READ_BYTES = 1 << 16
+_LAST_WORDS = 20
+
+
+class Child:
+    """A running ``python -m gguf_server.engine``. Use ``start``; ``end`` is safe to repeat."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._frames: FrameReader[FromEngine] = FrameReader(FromEngine)  # type: ignore[arg-type]
+        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._stderr = asyncio.create_task(self._read_stderr())
+
+    @classmethod
+    async def start(cls, log_level: str) -> "Child":
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "gguf_server.engine",
+                str(theirs.fileno()),
+                log_level,
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: ToEngine) -> None:
+        """Never waits; to an engine that is gone it does nothing."""
+        self._writer.write(encode(message))
+
+    async def receive(self) -> list[FromEngine]:
+        """The next messages; an empty list when the engine is gone."""
+        while True:
+            try:
+                data = await self._reader.read(_READ_BYTES)
+            except ConnectionError:
+                return []
+            if not data:
+                return []
+            if messages := self._frames.feed(data):
+                return messages
+
+    def kill(self) -> None:
+        """The engine cannot refuse, and whatever it held is gone."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Let it end by itself, for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._process.wait()
+
+    async def end(self) -> str:
+        """Make sure it is gone; how it ended, in a few words."""
+        self._writer.close()
+        self.kill()
+        code = await self._process.wait()
+        await self._stderr
+        how = f"exited with code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
+        return f"{how}: {self._last_words[-1]}" if self._last_words else how
+
+    def io_counters(self) -> tuple[str, ...]:
+        """Whatever the kernel counts as this process reading: changes while a load gets on.
+
+        Bytes read, and page faults, which is how a memory-mapped file is read. Empty where there
+        is no /proc.
+        """
+        try:
+            io = Path(f"/proc/{self.pid}/io").read_text().split()
+            stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return ()
+        rchar, read_bytes, minor_faults, major_faults = io[1], io[9], stat[7], stat[9]
+        return (rchar, read_bytes, minor_faults, major_faults)
+
+    async def _read_stderr(self) -> None:
+        stream = self._process.stderr
+        assert stream is not None
+        while line := await _read_line(stream):
+            text = line.decode("utf-8", "replace").rstrip()
+            if text:
+                self._last_words.append(text)
+                _log.warning("%s", text)
+
+
+async def _read_line(stream: asyncio.StreamReader) -> bytes:
+    """The next line, or as much of an overlong one as fits; empty at the end."""
+    try:
+        return await stream.readline()
+    except ValueError:
+        return await stream.read(_READ_BYTES)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,224 @@
+"""The open requests, and the terminal law: each ends exactly once, whatever dies."""
+
+import asyncio
+import itertools
+import math
+import time
+
+from gguf_server.errors import (
+    EngineDied,
+    EngineUnavailable,
+    ModelLoading,
+    QueueFull,
+    RequestError,
+    ServerDraining,
+    request_error,
+)
+from gguf_server.supervisor.generation import Generation
+from gguf_server.supervisor.metrics import Metrics
+from gguf_server.supervisor.process import EngineProcess
+from gguf_server.supervisor.status import State, Status
+from gguf_server.wire.messages import (
+    Accepted,
+    Cancel,
+    Detokenize,
+    Detokenized,
+    FromEngine,
+    ModelFacts,
+    Rejected,
+    SamplingParams,
+    StepOutput,
+    Submit,
+    Tokenize,
+    Tokenized,
+)
+
+_SMOOTHING = 0.2
+_MAX_RETRY_AFTER_SECONDS = 600
+
+
+class EngineClient:
+    """Everything that the HTTP side asks of the engine goes through here.
+
+    ``ready`` is set once a model has been served for the first time.
+    """
+
+    def __init__(self, process: EngineProcess, metrics: Metrics, *, max_waiting: int) -> None:
+        self.ready = asyncio.Event()
+        self._process = process
+        self._metrics = metrics
+        self._max_waiting = max_waiting
+        self._ids = itertools.count(1)
+        self._open: dict[int, Generation] = {}
+        self._answers: dict[int, asyncio.Future[Tokenized | Detokenized]] = {}
+        self._mean_seconds: float | None = None
+        process.listen(self)
+
+    @property
+    def status(self) -> Status:
+        return self._process.status
+
+    @property
+    def num_open(self) -> int:
+        """Requests that have not ended."""
+        return len(self._open)
+
+    # --- asking ------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        *,
+        prompt: str | tuple[int, ...],
+        max_tokens: int | None,
+        stop: tuple[str, ...],
+        sampling: SamplingParams,
+    ) -> Generation:
+        """Submit one sequence. Raises at once when it cannot even wait."""
+        facts = self._require_engine()
+        if len(self._open) >= facts.slots + self._max_waiting:
+            msg = (
+                f"{len(self._open)} requests are running or waiting, which is the limit "
+                f"({facts.slots} slots, {self._max_waiting} waiting); try again later"
+            )
+            raise QueueFull(msg, retry_after_seconds=self._retry_after_seconds(facts.slots))
+        generation = Generation(next(self._ids), time.monotonic(), self._leave)
+        self._open[generation.id] = generation
+        self._process.send(
+            Submit(
+                id=generation.id,
+                prompt=prompt,
+                max_tokens=max_tokens,
+                stop=stop,
+                sampling=sampling,
+            )
+        )
+        return generation
+
+    async def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool
+    ) -> tuple[int, ...]:
+        """Token ids of ``text``."""
+        question = Tokenize(
+            next(self._ids), text, add_special=add_special, parse_special=parse_special
+        )
+        answer = await self._ask(question)
+        assert isinstance(answer, Tokenized)
+        return answer.tokens
+
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """Text of token ids; raises ``InvalidRequest`` for ids outside the vocabulary."""
+        answer = await self._ask(Detokenize(next(self._ids), tokens))
+        assert isinstance(answer, Detokenized)
+        return answer.text
+
+    def fail_all(self, error: RequestError) -> None:
+        """End every open request with ``error``."""
+        generations, self._open = list(self._open.values()), {}
+        for generation in generations:
+            generation.fail(error)
+        answers, self._answers = list(self._answers.values()), {}
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(error)
+
+    # --- what the engine says ----------------------------------------------------------------
+
+    def on_message(self, message: FromEngine) -> None:
+        match message:
+            case StepOutput():
+                self._on_step(message)
+            case Accepted():
+                if generation := self._open.get(message.id):
+                    generation.accept(message.num_prompt_tokens)
+            case Rejected():
+                self._end_with_error(message.id, message.code, message.message)
+            case Tokenized() | Detokenized():
+                answer = self._answers.pop(message.id, None)
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+            case _:
+                pass  # about the engine itself
+
+    def on_ready(self, facts: ModelFacts) -> None:
+        self._metrics.ready(facts)
+        self.ready.set()
+
+    def on_lost(self, cause: str, reason: str) -> None:
+        self._metrics.lost(cause)
+        msg = f"{reason}; this request was lost with it, please send it again"
+        self.fail_all(EngineDied(msg, retry_after_seconds=1))
+
+    def _on_step(self, output: StepOutput) -> None:
+        now = time.monotonic()
+        self._metrics.step(output.stats)
+        for started in output.started:
+            if generation := self._open.get(started.id):
+                generation.start(started.num_cached_tokens, now)
+                self._metrics.started(generation, now)
+        for delta in output.deltas:
+            if generation := self._open.get(delta.id):
+                self._metrics.token(generation, now)
+                generation.add(delta.text, delta.num_tokens, now)
+        for finished in output.finished:
+            if generation := self._open.pop(finished.id, None):
+                self._learn(now - (generation.started_at or now))
+                self._metrics.finished(generation, finished.reason, now)
+                generation.finish(finished.reason)
+        for failed in output.failed:
+            self._end_with_error(failed.id, failed.code, failed.message)
+
+    def _end_with_error(self, message_id: int, code: str, message: str) -> None:
+        error = request_error(code, message)
+        if generation := self._open.pop(message_id, None):
+            generation.fail(error)
+        answer = self._answers.pop(message_id, None)
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+
+    # --- the rest ----------------------------------------------------------------------------
+
+    def _leave(self, generation: Generation) -> None:
+        """Its caller is gone: stop computing it, if it still runs."""
+        if self._open.pop(generation.id, None) is not None:
+            if self._process.status.state is State.READY:
+                self._process.send(Cancel(generation.id))
+            self._metrics.cancelled()
+
+    async def _ask(self, question: Tokenize | Detokenize) -> Tokenized | Detokenized:
+        self._require_engine()
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[question.id] = answer
+        self._process.send(question)
+        try:
+            return await answer
+        finally:
+            self._answers.pop(question.id, None)
+
+    def _require_engine(self) -> ModelFacts:
+        status = self.status
+        if status.state is State.READY and status.facts is not None:
+            return status.facts
+        if status.draining:
+            msg = "the server is shutting down; send the request to another one"
+            raise ServerDraining(msg, retry_after_seconds=1)
+        retry_after = math.ceil(status.remaining_seconds or 5)
+        if status.state is State.LOADING:
+            msg = f"the model is still loading ({status.stage}, {status.fraction:.0%})"
+            raise ModelLoading(msg, retry_after_seconds=retry_after)
+        msg = f"{status.reason or 'the engine is gone'}; it is being replaced"
+        raise EngineUnavailable(msg, retry_after_seconds=retry_after)
+
+    def _learn(self, seconds: float) -> None:
+        mean = self._mean_seconds
+        self._mean_seconds = seconds if mean is None else mean + _SMOOTHING * (seconds - mean)
+
+    def _retry_after_seconds(self, slots: int) -> int:
+        oldest = min(generation.submitted_at for generation in self._open.values())
+        mean = self._mean_seconds or time.monotonic() - oldest
+        return retry_after_seconds(len(self._open) + 1 - slots, slots, mean)
+
+
+def retry_after_seconds(num_waiting: int, slots: int, mean_seconds: float) -> int:
+    """When ``num_waiting`` requests ahead will have had their slot: whole seconds, at least 1."""
+    estimate = math.ceil(num_waiting * mean_seconds / slots)
+    return max(1, min(estimate, _MAX_RETRY_AFTER_SECONDS))

@@ -1,0 +1,169 @@
+"""What is measured, folded from the engine's step messages; scraping never reaches the engine.
+
+Names follow vLLM's shapes under our own prefix.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from gguf_server.supervisor.generation import Generation
+from gguf_server.wire.messages import FinishReason, ModelFacts, StepStats
+
+_PREFIX = "gguf_server_"
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_TOKENS = (1, 8, 32, 128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+_PHASES = ("schedule", "fill", "decode", "sample", "text")
+
+
+class Metrics:
+    """All series of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._request_series()
+        self._step_series()
+        self._engine_series()
+        self._last_preempted = 0
+        self._last_evicted = 0
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def started(self, generation: Generation, now: float) -> None:
+        self._queue_time.observe(now - generation.submitted_at)
+        self._prompt_tokens.inc(generation.num_prompt_tokens)
+        self._prompt_length.observe(generation.num_prompt_tokens)
+        self._prefix_hits.inc(generation.num_cached_tokens)
+
+    def token(self, generation: Generation, now: float) -> None:
+        """A token of this generation arrived; ``generation`` still tells of the one before."""
+        if generation.last_token_at is not None:
+            self._inter_token.observe(now - generation.last_token_at)
+            return
+        self._time_to_first_token.observe(now - generation.submitted_at)
+        if generation.started_at is not None:
+            self._prefill_time.observe(now - generation.started_at)
+
+    def finished(self, generation: Generation, reason: FinishReason, now: float) -> None:
+        self._requests.labels(reason).inc()
+        self._e2e_time.observe(now - generation.submitted_at)
+        self._generation_length.observe(generation.num_completion_tokens)
+        self._decode_time.observe(now - (generation.first_token_at or now))
+
+    def cancelled(self) -> None:
+        self._requests.labels("cancelled").inc()
+
+    def error(self, code: str) -> None:
+        """A request was answered with this error."""
+        self._errors.labels(code).inc()
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def step(self, stats: StepStats) -> None:
+        self._steps.inc()
+        self._left_out.inc(stats.left_out)
+        self._prompt_computed.inc(stats.prefill_tokens)
+        self._generated.inc(stats.decode_tokens)
+        self._running.set(stats.running)
+        self._waiting.set(stats.waiting)
+        self._kv_used.set(stats.kv_cells_used)
+        self._kv_usage.set(stats.kv_cells_used / self._num_kv_cells)
+        self._preemptions.inc(stats.preempted - self._last_preempted)
+        self._evictions.inc(stats.evicted - self._last_evicted)
+        self._last_preempted, self._last_evicted = stats.preempted, stats.evicted
+        if stats.prefill_tokens > self._largest_prefill:
+            self._largest_prefill = stats.prefill_tokens
+            self._prefill_max.set(stats.prefill_tokens)
+        for phase, seconds in zip(_PHASES, _phase_seconds(stats), strict=True):
+            self._phase[phase].inc(seconds)
+
+    # --- the engine --------------------------------------------------------------------------
+
+    def ready(self, facts: ModelFacts) -> None:
+        self._num_kv_cells = facts.num_kv_cells
+        self._kv_total.set(facts.num_kv_cells)
+        for stage, seconds in facts.load_seconds.items():
+            self._load_seconds.labels(stage).set(seconds)
+        self._last_preempted = self._last_evicted = 0
+
+    def lost(self, cause: str) -> None:
+        self._restarts.labels(cause).inc()
+        for gauge in (self._running, self._waiting, self._kv_used, self._kv_usage):
+            gauge.set(0)
+
+    # --- series ------------------------------------------------------------------------------
+
+    def _request_series(self) -> None:
+        self._requests = self._counter("requests", "Requests that ended.", "finished_reason")
+        self._errors = self._counter("errors", "Requests answered with an error.", "code")
+        self._prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts that started.")
+        self._prefix_hits = self._counter(
+            "prefix_cache_hit_tokens", "Prompt tokens taken from another sequence."
+        )
+        self._time_to_first_token = self._seconds(
+            "time_to_first_token_seconds", "From submission to the first token."
+        )
+        self._inter_token = self._seconds(
+            "inter_token_latency_seconds", "Between two tokens of one sequence."
+        )
+        self._queue_time = self._seconds("request_queue_time_seconds", "Waiting for a slot.")
+        self._prefill_time = self._seconds(
+            "request_prefill_time_seconds", "From the slot to the first token."
+        )
+        self._decode_time = self._seconds(
+            "request_decode_time_seconds", "From the first token to the last."
+        )
+        self._e2e_time = self._seconds(
+            "e2e_request_latency_seconds", "From submission to the last token."
+        )
+        self._prompt_length = self._tokens("request_prompt_tokens", "Tokens of a prompt.")
+        self._generation_length = self._tokens("request_generation_tokens", "Tokens of an answer.")
+
+    def _step_series(self) -> None:
+        self._steps = self._counter("steps", "Steps of the engine.")
+        self._left_out = self._counter("steps_left_out", "Running streams a step left out.")
+        self._prompt_computed = self._counter("prompt_tokens_computed", "Prompt tokens computed.")
+        self._generated = self._counter("generation_tokens", "Tokens computed for streams.")
+        self._preemptions = self._counter("preemptions", "Sequences that lost their slot.")
+        self._evictions = self._counter("evictions", "Idle prefixes forgotten.")
+        seconds = self._counter("step_seconds", "Time of steps by phase.", "phase")
+        self._phase = {phase: seconds.labels(phase) for phase in _PHASES}
+        self._prefill_max = self._gauge(
+            "step_prefill_tokens_max", "The most prompt tokens computed in one step."
+        )
+        self._largest_prefill = 0
+        self._running = self._gauge("num_requests_running", "Sequences that have a slot.")
+        self._waiting = self._gauge("num_requests_waiting", "Sequences that wait for a slot.")
+        self._kv_used = self._gauge("kv_cells_used", "KV cells in use, idle prefixes included.")
+        self._kv_usage = self._gauge("kv_cache_usage_ratio", "KV cells in use, 0 to 1.")
+        self._num_kv_cells = 1
+
+    def _engine_series(self) -> None:
+        self._kv_total = self._gauge("kv_cells_total", "KV cells there are.")
+        self._restarts = self._counter("engine_restarts", "Engines lost.", "cause")
+        self._load_seconds = self._gauge("load_seconds", "Time of the last load.", "stage")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, text, labels, registry=self.registry)
+
+    def _seconds(self, name: str, text: str) -> Histogram:
+        return Histogram(_PREFIX + name, text, registry=self.registry, buckets=_SECONDS)
+
+    def _tokens(self, name: str, text: str) -> Histogram:
+        return Histogram(_PREFIX + name, text, registry=self.registry, buckets=_TOKENS)
+
+
+def _phase_seconds(stats: StepStats) -> tuple[float, ...]:
+    """In the order of ``_PHASES``."""
+    return (
+        stats.schedule_seconds,
+        stats.fill_seconds,
+        stats.decode_seconds,
+        stats.sample_seconds,
+        stats.text_seconds,
+    )

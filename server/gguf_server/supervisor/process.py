@@ -1,0 +1,229 @@
+"""The life of the engine: start, load, watch, replace, give up. The only writer of its state."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from gguf_server.errors import CrashLoop, LoadError
+from gguf_server.supervisor.child import Child
+from gguf_server.supervisor.restart import RestartPolicy
+from gguf_server.supervisor.status import State, Status
+from gguf_server.supervisor.watchdog import CHECK_SECONDS, Watchdog
+from gguf_server.wire.framing import FramingError
+from gguf_server.wire.messages import (
+    PROTOCOL_VERSION,
+    EngineConfig,
+    FromEngine,
+    Heartbeat,
+    Load,
+    LoadFailed,
+    LoadProgress,
+    ModelFacts,
+    Ready,
+    StepOutput,
+    ToEngine,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who wants to know what the engine says, and that it is gone."""
+
+    def on_message(self, message: FromEngine) -> None: ...
+    def on_ready(self, facts: ModelFacts) -> None: ...
+    def on_lost(self, cause: str, reason: str) -> None:
+        """``cause`` is a word for metrics (``crash``, ``stall``), ``reason`` a sentence."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long silence is endured, and how often a crash.
+
+    ``step_seconds`` is a floor: a model whose warm-up was slow gets more.
+    """
+
+    step_seconds: float
+    load_seconds: float
+    max_crashes: int
+    crash_window_seconds: float
+
+
+class EngineProcess:
+    """Keeps one engine running. ``status`` can be read at any time and never waits."""
+
+    def __init__(self, config: EngineConfig, patience: Patience, *, log_level: str) -> None:
+        self.draining = False
+        self._config = config
+        self._patience = patience
+        self._log_level = log_level
+        self._restarts = RestartPolicy(
+            max_crashes=patience.max_crashes, window_seconds=patience.crash_window_seconds
+        )
+        self._listener: Listener | None = None
+        self._child: Child | None = None
+        self._state = State.LOADING
+        self._ever_ready = False
+        self._stage = "start"
+        self._fraction = 0.0
+        self._since = time.monotonic()
+        self._num_restarts = 0
+        self._reason = ""
+        self._facts: ModelFacts | None = None
+        self._stalled = False
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+
+    @property
+    def status(self) -> Status:
+        elapsed = time.monotonic() - self._since
+        return Status(
+            state=self._state,
+            ever_ready=self._ever_ready,
+            draining=self.draining,
+            stage=self._stage,
+            fraction=self._fraction,
+            elapsed_seconds=elapsed,
+            remaining_seconds=self._remaining_seconds(elapsed),
+            restarts=self._num_restarts,
+            reason=self._reason,
+            facts=self._facts,
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's process id, while there is one."""
+        return self._child.pid if self._child else None
+
+    def send(self, message: ToEngine) -> None:
+        """Only while the state is READY."""
+        assert self._child is not None
+        self._child.send(message)
+
+    async def run(self) -> None:
+        """Until cancelled. Raises ``LoadError`` or ``CrashLoop`` when there can be no engine."""
+        while True:
+            try:
+                cause, reason = await self._live()
+            except LoadError as exc:
+                self._give_up(exc.message)
+                raise
+            self._reason = f"the engine {reason}"
+            delay = self._restarts.crashed(time.monotonic())
+            if delay is None:
+                self._give_up(self._reason)
+                msg = f"gave up after {self._patience.max_crashes} crashes; last: {self._reason}"
+                self._lost(cause)
+                raise CrashLoop(msg)
+            self._begin(State.REPLACING if self._ever_ready else State.LOADING)
+            self._num_restarts += 1
+            self._lost(cause)
+            _log.error("%s; starting another in %g s", self._reason, delay)
+            await asyncio.sleep(delay)
+
+    # --- one life ----------------------------------------------------------------------------
+
+    async def _live(self) -> tuple[str, str]:
+        """One engine from start to end; the cause and how it ended."""
+        self._stalled = False
+        child = self._child = await Child.start(self._log_level)
+        watchdog = Watchdog(self._patience.load_seconds, time.monotonic())
+        watching = asyncio.create_task(self._watch(child, watchdog))
+        try:
+            child.send(Load(PROTOCOL_VERSION, self._config))
+            await self._listen_to(child, watchdog)
+            # It closed the socket; a crashed process is gone a moment later, with its signal.
+            silent = watchdog.silent_seconds(time.monotonic())
+        finally:
+            watching.cancel()
+            self._child = None
+            how = await _ended(child, killed=self._stalled)
+        if self._stalled:
+            return "stall", f"made no progress for {silent:.1f} s and was killed"
+        return "crash", how
+
+    async def _listen_to(self, child: Child, watchdog: Watchdog) -> None:
+        while True:
+            try:
+                messages = await child.receive()
+            except FramingError as exc:
+                _log.error("the engine does not speak our protocol: %s", exc)  # noqa: TRY400
+                return
+            if not messages:
+                return
+            for message in messages:
+                self._take(message, watchdog)
+
+    def _take(self, message: FromEngine, watchdog: Watchdog) -> None:
+        match message:
+            case StepOutput() | Heartbeat():
+                watchdog.progress(time.monotonic())
+            case LoadProgress():
+                watchdog.progress(time.monotonic())
+                self._stage, self._fraction = message.stage, message.fraction
+            case Ready():
+                watchdog.progress(time.monotonic())
+                watchdog.limit_seconds = max(
+                    self._patience.step_seconds, message.facts.stall_seconds
+                )
+                self._become_ready(message.facts)
+            case LoadFailed():
+                raise LoadError(message.message)
+            case _:
+                pass  # about single requests
+        if self._listener is not None:
+            self._listener.on_message(message)
+
+    async def _watch(self, child: Child, watchdog: Watchdog) -> None:
+        counters = child.io_counters()
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if self._state is not State.READY and counters != (counters := child.io_counters()):
+                watchdog.progress(time.monotonic())
+            if watchdog.is_stalled(time.monotonic()):
+                self._stalled = True
+                child.kill()
+                return
+
+    # --- state -------------------------------------------------------------------------------
+
+    def _begin(self, state: State) -> None:
+        self._state = state
+        self._stage, self._fraction = "start", 0.0
+        self._since = time.monotonic()
+
+    def _become_ready(self, facts: ModelFacts) -> None:
+        seconds = time.monotonic() - self._since
+        self._state, self._ever_ready, self._facts = State.READY, True, facts
+        self._stage, self._fraction, self._reason = "ready", 1.0, ""
+        _log.info("model ready in %.1f s: %s", seconds, facts.description)
+        if facts.prefix_reuse:
+            _log.warning("prefixes are not reused: %s", facts.prefix_reuse)
+        if self._listener is not None:
+            self._listener.on_ready(facts)
+
+    def _give_up(self, reason: str) -> None:
+        self._state, self._reason = State.FAILED, reason
+
+    def _lost(self, cause: str) -> None:
+        if self._listener is not None:
+            self._listener.on_lost(cause, self._reason)
+
+    def _remaining_seconds(self, elapsed: float) -> float | None:
+        if self._stage != "weights" or self._fraction <= 0.0:
+            return None
+        return elapsed * (1.0 - self._fraction) / self._fraction
+
+
+_LAST_BREATH_SECONDS = 2.0
+
+
+async def _ended(child: Child, *, killed: bool) -> str:
+    """How the child ended; one that closed its socket gets a moment to die by itself."""
+    if not killed:
+        await child.wait(_LAST_BREATH_SECONDS)
+    return await child.end()
