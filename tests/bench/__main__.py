@@ -1,0 +1,121 @@
+"""`python -m tests.bench`: measures this server, with --peers beside llama.cpp's, in one run.
+
+Prints a table and, with --json, writes a record. It asserts no time: machines differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import cpu, machine, metrics, report
+from tests.bench.client import HTTP_OK, ClientError, Endpoint, get
+from tests.bench.load import calibrate, drive
+from tests.bench.peers import Deployment, Server, StartError, ours, peers, running
+from tests.bench.report import Measured
+from tests.bench.stats import summarize
+from tests.bench.workloads import WORKLOADS, Ruler, Workload, prompts
+
+DEFAULT_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    model: Path
+    num_threads: int
+    servers: list[Server]
+    workloads: list[Workload]
+    repeat: int
+
+    def deployment(self, workload: Workload) -> Deployment:
+        return Deployment(self.model, workload.concurrency, num_threads=self.num_threads)
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        plan = _plan(options)
+        about = machine.describe(arguments, plan.servers)
+        runs = asyncio.run(measure(plan))
+    except (StartError, ClientError, subprocess.CalledProcessError, FileNotFoundError) as exc:
+        print(f"bench: {exc}", file=sys.stderr)
+        return 1
+    print(report.header(about, plan.model.name, plan.num_threads, plan.repeat), end="\n\n")
+    print(report.table(runs), end="\n\n")
+    print(report.steps_table(runs))
+    if options.json:
+        settings = {"model": plan.model.name, "threads": plan.num_threads, "repeat": plan.repeat}
+        options.json.write_text(json.dumps(report.record(runs, about, settings), indent=1) + "\n")
+    return 0
+
+
+async def measure(plan: Plan) -> list[Measured]:
+    """Servers take turns, and the order turns round with each repeat: drift favours none."""
+    async with running(plan.servers[0], plan.deployment(WORKLOADS[0])) as started:
+        ruler = await calibrate(started.endpoint)
+    runs = []
+    for workload in plan.workloads:
+        for turn in range(plan.repeat):
+            for server in plan.servers[:: -1 if turn % 2 else 1]:
+                print(f"bench: {workload.name}, {server.name}, run {turn + 1}", file=sys.stderr)
+                runs.append(await _measure_one(server, workload, plan.deployment(workload), ruler))
+    return runs
+
+
+async def _measure_one(
+    server: Server, workload: Workload, deployment: Deployment, ruler: Ruler
+) -> Measured:
+    async with running(server, deployment) as started:
+        before = cpu.read(started.session_id)
+        run = await drive(started.endpoint, prompts(workload, ruler), workload.concurrency)
+        after = cpu.read(started.session_id)
+        counted = await _steps(started.endpoint) if server.is_ours else None
+    spent = after - before if before and after else None
+    errors = tuple(outcome.error for outcome in run.outcomes if outcome.error)
+    return Measured(workload, server, summarize(run, spent), counted, errors)
+
+
+async def _steps(endpoint: Endpoint) -> metrics.Steps | None:
+    status, exposition = await get(endpoint, "/metrics")
+    return metrics.steps(exposition.decode()) if status == HTTP_OK else None
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    if not options.model.is_file():
+        raise FileNotFoundError(
+            f"no model at {options.model}. `make run` fetches it, or --model FILE"
+        )
+    servers = [] if options.without_ours else [ours(tuple(options.serve_option))]
+    if options.peers:
+        servers += peers()
+    chosen = [each for each in WORKLOADS if each.name in (options.only or [each.name])]
+    return Plan(options.model, options.threads, servers, chosen, options.repeat)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    add = parser.add_argument
+    add("--peers", action="store_true", help="also llama-server, built by scripts/build-peer")
+    add("--without-ours", action="store_true", help="only the peers")
+    add("--only", action="append", choices=[each.name for each in WORKLOADS], help="this workload")
+    add("--repeat", type=int, default=1, metavar="N", help="runs of each; medians are printed")
+    add("--json", type=Path, metavar="FILE", help="write the record there")
+    add("--model", type=Path, metavar="FILE", default=_cache() / "models" / DEFAULT_MODEL)
+    add("--threads", type=int, default=2, metavar="N", help="of every server")
+    add("--serve-option", action="append", default=[], metavar="OPTION", help="added to ours")
+    return parser
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "gguf-server"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,178 @@
+"""The servers under test: how each is started, when it is ready, how it is stopped.
+
+A server lives for one workload, so that no cache outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Literal
+
+from tests.bench.client import HTTP_OK, Endpoint, get
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_SECONDS = 300.0
+STOP_TIMEOUT_SECONDS = 15.0
+
+Kind = Literal["gguf-server", "llama-server", "llama_cpp.server"]
+
+
+class StartError(Exception):
+    """A server did not get ready; carries the end of what it printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The same for every server: what a comparison must hold equal."""
+
+    model: Path
+    num_slots: int
+    num_context_tokens: int = 2048  # per slot
+    num_threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    name: str
+    kind: Kind
+    program: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def ready_path(self) -> str:
+        paths = {"gguf-server": "/readyz", "llama-server": "/health"}
+        return paths.get(self.kind, "/v1/models")
+
+    @property
+    def is_ours(self) -> bool:
+        return self.kind == "gguf-server"
+
+    def command(self, deployment: Deployment, port: int) -> list[str]:
+        arguments = {
+            "gguf-server": _our_arguments,
+            "llama-server": _llama_server_arguments,
+            "llama_cpp.server": _llama_cpp_server_arguments,
+        }[self.kind](deployment, port)
+        return [self.program, *arguments, *self.options]
+
+
+def ours(options: tuple[str, ...] = ()) -> Server:
+    return Server(
+        "gguf-server", "gguf-server", str(Path(sys.executable).parent / "gguf-server"), options
+    )
+
+
+def peers() -> list[Server]:
+    """llama-server in both layouts of its cache; llama-cpp-python's own server where installed."""
+    command = [ROOT / "scripts/build-peer"]
+    build = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    program = build.stdout.decode().strip()
+    servers = [
+        Server("llama-server split", "llama-server", program),
+        Server("llama-server unified", "llama-server", program, ("--kv-unified",)),
+    ]
+    if all(find_spec(name) for name in ("sse_starlette", "starlette_context", "pydantic_settings")):
+        servers.append(Server("llama_cpp.server", "llama_cpp.server", sys.executable))
+    return servers
+
+
+def _our_arguments(deployment: Deployment, port: int) -> list[str]:
+    return [
+        *("serve", "--host", "127.0.0.1", "--port", str(port)),
+        *("--slots", str(deployment.num_slots)),
+        *("--context", str(deployment.num_context_tokens)),
+        *("--threads", str(deployment.num_threads)),
+        *("--flash-attention", "on"),
+        str(deployment.model),
+    ]
+
+
+def _llama_server_arguments(deployment: Deployment, port: int) -> list[str]:
+    return [
+        *("--host", "127.0.0.1", "--port", str(port), "--model", str(deployment.model)),
+        *("--parallel", str(deployment.num_slots)),
+        *("--ctx-size", str(deployment.num_context_tokens * deployment.num_slots)),
+        *("--threads", str(deployment.num_threads)),
+        *("--flash-attn", "on", "--offline"),
+    ]
+
+
+def _llama_cpp_server_arguments(deployment: Deployment, port: int) -> list[str]:
+    return [
+        *("-m", "llama_cpp.server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--model", str(deployment.model)),
+        *("--n_ctx", str(deployment.num_context_tokens)),
+        *("--n_threads", str(deployment.num_threads)),
+        *("--flash_attn", "true"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    endpoint: Endpoint
+    session_id: int
+
+
+@asynccontextmanager
+async def running(server: Server, deployment: Deployment) -> AsyncIterator[Started]:
+    """Starts a server in a session of its own, yields it ready, stops it with all its children."""
+    with tempfile.TemporaryFile() as log:
+        port = _free_port()
+        process = subprocess.Popen(  # noqa: ASYNC220
+            server.command(deployment, port),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            endpoint = Endpoint("127.0.0.1", port)
+            await _ready(server, endpoint, process, log)
+            yield Started(endpoint, process.pid)
+        finally:
+            _stop(process)
+
+
+async def _ready(
+    server: Server, endpoint: Endpoint, process: subprocess.Popen[bytes], log: IO[bytes]
+) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            status, _ = await get(endpoint, server.ready_path)
+        except (OSError, asyncio.IncompleteReadError):
+            status = 0
+        if status == HTTP_OK:
+            return
+        await asyncio.sleep(0.1)
+    log.seek(0)
+    tail = log.read().decode(errors="replace").splitlines()[-15:]
+    code = process.poll()
+    fate = "is still loading" if code is None else f"ended with code {code}"
+    raise StartError("\n".join([f"{server.name} {fate}; the last it printed:", *tail]))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+
+from tests.bench.load import Run
+from tests.bench.machine import Machine
+from tests.bench.metrics import Steps
+from tests.bench.peers import Deployment, Server
+from tests.bench.report import Measured, record, steps_table, table
+from tests.bench.stats import summarize
+from tests.bench.test_stats import outcome
+from tests.bench.workloads import WORKLOADS
+
+OURS = Server("gguf-server", "gguf-server", "gguf-server")
+PEER = Server("llama-server split", "llama-server", "llama-server")
+STEPS = Steps(10, 94, 64, 0, {"schedule": 0.1, "fill": 0.2, "decode": 9.0})
+MACHINE = Machine("2026-01-01", "a CPU", 2, "6", "3.11", "python -m tests.bench", {})
+
+
+def measured(server: Server, wall_seconds: float, error: str | None = None) -> Measured:
+    run = Run((outcome(1.5, 1.6, error=error),), wall_seconds, 0.1)
+    steps = STEPS if server.is_ours else None
+    return Measured(WORKLOADS[3], server, summarize(run), steps, (error,) if error else ())
+
+
+def test_the_table_has_a_row_for_each_server_and_the_ratio_of_the_headline() -> None:
+    lines = table([measured(OURS, 2.0), measured(PEER, 8.0), measured(OURS, 4.0)]).splitlines()
+    assert lines[0].startswith(WORKLOADS[3].title)
+    assert lines[2].split()[:2] == ["gguf-server", "3.00"]
+    assert lines[4].strip() == "wall time: 2.67 times the better peer's"
+
+
+def test_without_peers_there_is_no_ratio() -> None:
+    assert "better peer" not in table([measured(OURS, 2.0)])
+
+
+def test_a_failure_shows_in_the_table_with_its_reason() -> None:
+    text = table([measured(OURS, 2.0, error="HTTP 500: oops"), measured(PEER, 8.0)])
+    assert "0 of 1" in text
+    assert "! gguf-server: HTTP 500: oops" in text
+
+
+def test_steps_are_shown_for_ours_only() -> None:
+    assert steps_table([measured(PEER, 8.0)]) == ""
+    assert steps_table([measured(OURS, 2.0)]).splitlines()[2].split()[:3] == ["shared", "10", "94"]
+
+
+def test_a_record_is_json_with_every_single_run_in_it() -> None:
+    runs = [measured(OURS, 2.0), measured(OURS, 4.0), measured(PEER, 8.0)]
+    written = json.loads(json.dumps(record(runs, MACHINE, {"repeat": 2}), allow_nan=False))
+    (workload,) = written["workloads"]
+    assert len(workload["servers"]["gguf-server"]["runs"]) == 2
+    assert workload["servers"]["gguf-server"]["median"]["wall_seconds"] == 3.0
+    assert round(workload["advantage"], 2) == 2.67
+
+
+def test_every_server_gets_the_same_slots_context_and_threads() -> None:
+    deployment = Deployment(Path("model.gguf"), num_slots=8)
+    assert "--slots 8 --context 2048 --threads 2" in " ".join(OURS.command(deployment, 80))
+    llama = " ".join(PEER.command(deployment, 80))
+    assert "--parallel 8 --ctx-size 16384 --threads 2" in llama

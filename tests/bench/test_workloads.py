@@ -1,0 +1,64 @@
+import pytest
+
+from tests.bench.workloads import (
+    PLAIN_RULER,
+    WORKLOADS,
+    Message,
+    Prompt,
+    Ruler,
+    Workload,
+    prompts,
+    text,
+)
+
+RULER = PLAIN_RULER
+BY_NAME = {workload.name: workload for workload in WORKLOADS}
+
+
+def num_tokens(prompt: Prompt) -> int:
+    """A model with one token a word and the template that RULER describes."""
+    words = sum(len(message.content.split()) for message in prompt.messages)
+    return words + (31 if len(prompt.messages) == 1 else 14)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+def test_prompts_have_the_promised_number_of_tokens(workload: Workload) -> None:
+    sizes = [num_tokens(prompt) for prompt in prompts(workload, RULER)]
+    assert sizes == [shape.num_prompt_tokens for shape in workload.shapes]
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+def test_prompts_are_the_same_on_every_call_and_differ_among_themselves(workload: Workload) -> None:
+    first, second = prompts(workload, RULER), prompts(workload, RULER)
+    assert first == second
+    assert len(set(first)) == len(workload.shapes)
+
+
+def test_prompts_part_at_their_second_word() -> None:
+    seconds = [each.messages[0].content.split()[1] for each in prompts(BY_NAME["sixteen"], RULER)]
+    assert len(set(seconds)) == 32
+
+
+def test_a_common_system_prompt_has_its_900_tokens_and_is_common() -> None:
+    heads = {prompt.messages[0] for prompt in prompts(BY_NAME["shared"], RULER)}
+    (head,) = heads
+    assert head.role == "system"
+    assert len(head.content.split()) == 900
+
+
+def test_every_fourth_prompt_of_the_mixed_load_is_long() -> None:
+    sizes = [shape.num_prompt_tokens for shape in BY_NAME["mixed"].shapes]
+    assert sizes == [94, 94, 94, 1200] * 4
+
+
+def test_the_ruler_finds_overhead_and_words_from_three_sizes() -> None:
+    per_word, user, both = 1.5, 31, 14
+    counts = (int(20 * per_word + user), int(120 * per_word + user))
+    ruler = Ruler.fit((20, 120), counts, with_system=int(40 * per_word + both))
+    assert ruler == Ruler(per_word, user, both)
+    assert ruler.words(90) == 60
+
+
+def test_a_text_has_at_least_one_word_whatever_the_template_costs() -> None:
+    assert RULER.words(-5) == 1
+    assert Message("user", text("seed", 1)).content == "About"

@@ -1,0 +1,152 @@
+"""The workloads, as data: what each request asks, how many run at once, which number sums it up.
+
+Everything is seeded, so two servers, or two days, get byte-identical prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+Role = Literal["system", "user"]
+Headline = Literal["output_tokens_per_second", "wall_seconds", "longest_pause_seconds"]
+
+# One token each, after a space, in the vocabulary tried; a Ruler corrects where it is not so.
+WORDS = tuple(
+    """
+    river stone lamp cloud paper engine window forest copper signal garden winter bridge letter
+    market silver ocean planet needle harbor mountain table music animal summer doctor school bread
+    water island castle train plane flower color road field house village teacher student story
+    picture number circle square metal wood glass salt sugar milk coffee apple orange yellow green
+    purple brown north south east west morning evening night king queen child mother father brother
+    sister friend horse bird fish tiger lion wolf bear snake spider tree leaf root seed fruit grain
+    storm thunder rain snow wind sun moon star light shadow sound voice song dance game ball card
+    dream sleep
+    """.split()  # noqa: SIM905  (108 quoted words read badly)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request as the client sends it: no server may answer more or fewer tokens than asked."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of one request in tokens; the prompt's includes template and system message."""
+
+    num_prompt_tokens: int
+    num_output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    name: str
+    title: str
+    concurrency: int
+    shapes: tuple[Shape, ...]
+    headline: Headline
+    num_system_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """Turns tokens into words for one model: its template's overhead, its tokens per word."""
+
+    tokens_per_word: float
+    user_overhead: float
+    system_overhead: float
+
+    @classmethod
+    def fit(cls, num_words: tuple[int, int], counts: tuple[int, int], with_system: int) -> Ruler:
+        """From the prompt sizes of a short and a long user message, and of the short one below a
+        system message of as many words."""
+        short, long = num_words
+        per_word = (counts[1] - counts[0]) / (long - short)
+        user_overhead = counts[0] - per_word * short
+        return cls(per_word, user_overhead, with_system - 2 * per_word * short)
+
+    def words(self, num_tokens: float) -> int:
+        return max(1, round(num_tokens / self.tokens_per_word))
+
+
+# Sizes for servers that cannot be asked: one token a word, a template of some thirty tokens.
+PLAIN_RULER = Ruler(tokens_per_word=1.0, user_overhead=31, system_overhead=14)
+
+SHORT, CHAT, LONG = Shape(94, 128), Shape(94, 64), Shape(1200, 64)
+BEHIND_SYSTEM = Shape(940, 32)
+
+WORKLOADS = (
+    Workload(
+        name="single",
+        title="1 stream, 94 in / 128 out",
+        concurrency=1,
+        shapes=(SHORT,),
+        headline="output_tokens_per_second",
+    ),
+    Workload(
+        name="eight",
+        title="16 requests, 8 at once, 94 in / 64 out",
+        concurrency=8,
+        shapes=(CHAT,) * 16,
+        headline="output_tokens_per_second",
+    ),
+    Workload(
+        name="sixteen",
+        title="32 requests, 16 at once, 94 in / 64 out",
+        concurrency=16,
+        shapes=(CHAT,) * 32,
+        headline="output_tokens_per_second",
+    ),
+    Workload(
+        name="shared",
+        title="16 requests, 8 at once, 900-token common system prompt / 32 out",
+        concurrency=8,
+        shapes=(BEHIND_SYSTEM,) * 16,
+        headline="wall_seconds",
+        num_system_tokens=900,
+    ),
+    Workload(
+        name="mixed",
+        title="16 requests, 8 at once, every fourth prompt 1,200 tokens / 64 out",
+        concurrency=8,
+        shapes=(CHAT, CHAT, CHAT, LONG) * 4,
+        headline="longest_pause_seconds",
+    ),
+)
+
+
+def text(seed: str, num_words: int, first: int = 0) -> str:
+    """`num_words` seeded words; `first` chooses the second, so that neighbours part at once.
+
+    The fixed first word keeps the count exact: a word without a space before it may split in two.
+    """
+    rng = Random(seed)
+    chosen = ["About", WORDS[first % len(WORDS)], *rng.choices(WORDS, k=num_words)]
+    return " ".join(chosen[:num_words])
+
+
+def prompts(workload: Workload, ruler: Ruler) -> tuple[Prompt, ...]:
+    return tuple(_prompt(workload, index, ruler) for index in range(len(workload.shapes)))
+
+
+def _prompt(workload: Workload, index: int, ruler: Ruler) -> Prompt:
+    shape = workload.shapes[index]
+    seed = f"{workload.name}/{index}"
+    if not workload.num_system_tokens:
+        num_words = ruler.words(shape.num_prompt_tokens - ruler.user_overhead)
+        return Prompt((Message("user", text(seed, num_words, index)),), shape.num_output_tokens)
+    head = text(f"{workload.name}/system", ruler.words(workload.num_system_tokens))
+    rest = shape.num_prompt_tokens - workload.num_system_tokens - ruler.system_overhead
+    user = text(seed, ruler.words(rest), index)
+    return Prompt((Message("system", head), Message("user", user)), shape.num_output_tokens)

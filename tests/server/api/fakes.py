@@ -1,0 +1,177 @@
+"""A stand-in for the engine client, and a real server in front of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import uvicorn
+
+from gguf_server.api.app import create_app
+from gguf_server.errors import InvalidRequest, QueueFull, RequestError
+from gguf_server.prompt.renderer import TemplateRenderer
+from gguf_server.supervisor.client import EngineClient
+from gguf_server.supervisor.generation import Generation
+from gguf_server.supervisor.status import State, Status
+from gguf_server.wire.messages import FinishReason, ModelFacts, SamplingParams
+
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
+MODEL_NAME = "org/model:Q8_0"
+NUM_CACHED_TOKENS = 3
+
+FACTS = ModelFacts(
+    architecture="llama",
+    description="llama 135M Q4_1",
+    num_params=135_000_000,
+    size_bytes=90_000_000,
+    vocab_size=49152,
+    train_context_tokens=8192,
+    context_tokens=4096,
+    slots=8,
+    kv_layout="split",
+    num_kv_cells=32768,
+    bos_token="<s>",
+    eos_token="</s>",
+    chat_template=TEMPLATE,
+    prefix_reuse="",
+    stall_seconds=30.0,
+    devices=("CPU",),
+    load_seconds={"weights": 1.0},
+)
+
+READY = Status(
+    state=State.READY,
+    ever_ready=True,
+    draining=False,
+    stage="ready",
+    fraction=1.0,
+    elapsed_seconds=60.0,
+    remaining_seconds=None,
+    restarts=0,
+    reason="",
+    facts=FACTS,
+)
+LOADING = replace(
+    READY,
+    state=State.LOADING,
+    ever_ready=False,
+    stage="weights",
+    fraction=0.42,
+    elapsed_seconds=12.34,
+    remaining_seconds=17.04,
+    facts=None,
+)
+
+
+@dataclass
+class Submitted:
+    """One call of ``generate``, and what became of it."""
+
+    prompt: str | tuple[int, ...]
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    sampling: SamplingParams
+    generation: Generation
+    cancelled: bool = False
+    left: bool = False
+
+
+class FakeEngine:
+    """Answers every request with ``pieces``; with None a test says what happens."""
+
+    def __init__(self, pieces: Sequence[str] | None = ("Hello", " world")) -> None:
+        self.status = READY
+        self.pieces = pieces
+        self.finish_reason: FinishReason = "stop"
+        self.capacity = 1000
+        self.rejection: RequestError | None = None
+        self.submitted: list[Submitted] = []
+
+    def generate(
+        self,
+        *,
+        prompt: str | tuple[int, ...],
+        max_tokens: int | None,
+        stop: tuple[str, ...],
+        sampling: SamplingParams,
+    ) -> Generation:
+        if len(self.submitted) >= self.capacity:
+            msg = f"{self.capacity} requests are running or waiting"
+            raise QueueFull(msg, retry_after_seconds=7)
+        generation = Generation(len(self.submitted), 0.0, self._leave)
+        self.submitted.append(Submitted(prompt, max_tokens, stop, sampling, generation))
+        if self.rejection is not None:
+            generation.fail(self.rejection)
+        elif self.pieces is not None:
+            generation.accept(10)
+            generation.start(NUM_CACHED_TOKENS, 0.0)
+            for piece in self.pieces:
+                generation.add(piece, 1, 0.0)
+            generation.finish(self.finish_reason)
+        return generation
+
+    async def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool
+    ) -> tuple[int, ...]:
+        ids = tuple(ord(letter) for letter in text)
+        return (1, *ids) if add_special else ids
+
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        if any(token >= FACTS.vocab_size for token in tokens):
+            raise InvalidRequest("a token id is outside the vocabulary")
+        return "".join(chr(token) for token in tokens)
+
+    def _leave(self, generation: Generation) -> None:
+        submitted = self.submitted[generation.id]
+        submitted.left = True
+        submitted.cancelled = not generation.is_over
+
+
+@dataclass
+class Server:
+    """Where the server listens, and which errors it has counted."""
+
+    url: str
+    errors: list[str]
+
+
+@asynccontextmanager
+async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
+    """The application behind a real uvicorn on a free port."""
+    errors: list[str] = []
+    async with TemplateRenderer(time_limit_seconds=20) as renderer:
+        app = create_app(
+            engine=cast("EngineClient", engine),
+            renderer=renderer,
+            count_error=errors.append,
+            **{
+                "model_name": MODEL_NAME,
+                "model_created": 1_700_000_000,
+                "api_keys": (),
+                "cors_origins": (),
+                "max_body_bytes": 1 << 20,
+                "metrics_text": lambda: b"gguf_server_up 1\n",
+                **options,
+            },
+        )
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=0, http="httptools", ws="none", lifespan="off",
+            log_config=None, access_log=False, timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve())
+        try:
+            await until(lambda: server.started)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            yield Server(f"http://127.0.0.1:{port}", errors)
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what must become true soon."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.002)
