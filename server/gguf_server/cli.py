@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -26,6 +27,14 @@ def main() -> None:
     except StartupError as exc:
         print(f"gguf-server: {exc.message}", file=sys.stderr)
         sys.exit(exc.exit_code)
+    except Exception as exc:  # noqa: BLE001  (the edge: a bug must not greet users with a traceback)
+        logging.getLogger(__name__).debug("this should not happen", exc_info=True)
+        print(
+            f"gguf-server: internal error, {type(exc).__name__}: {exc}; "
+            "--log-level debug shows where",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 def _run(argv: list[str]) -> None:

@@ -24,6 +24,7 @@ from gguf_server.supervisor.process import EngineProcess, Patience
 _log = logging.getLogger(__name__)
 # Time for the last error events to be written once open requests have been ended.
 _FLUSH_SECONDS = 2
+_BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
@@ -167,6 +168,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(_BACKLOG)  # from now on a probe waits instead of being refused
     except OSError as exc:
         listener.close()
         msg = f"cannot listen on {host} port {port}: {exc.strerror}; take another --port or --host"

@@ -53,7 +53,7 @@ def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Pa
     return parse
 
 
-_NO_LIMIT = float("inf")
+_NO_LIMIT = 1e18  # nobody means more, and it fits into a message; "inf" is refused
 
 
 def _int(minimum: int, maximum: float = _NO_LIMIT) -> Parser:
@@ -203,7 +203,8 @@ class Settings:
     def model_path(self) -> Path:
         """The file to serve."""
         if self.model:
-            return Path(self.model).expanduser()
+            # An unknown ~user stays as it is: a file that does not exist, not a traceback.
+            return Path(os.path.expanduser(self.model))  # noqa: PTH111
         return _cache_dir() / "models" / EMBEDDED_MODEL
 
     @property

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ class Plan:
 
 def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
+    # Stopped or interrupted, the server under test still ends: it has a session of its own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         plan = _plan(options)
         about = machine.describe(arguments, plan.servers)
@@ -46,13 +50,21 @@ def main(arguments: list[str]) -> int:
     except (StartError, ClientError, subprocess.CalledProcessError, FileNotFoundError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
+    _publish(options, plan, about, runs)
+    return 0
+
+
+def _publish(
+    options: argparse.Namespace, plan: Plan, about: machine.Machine, runs: list[Measured]
+) -> None:
     print(report.header(about, plan.model.name, plan.num_threads, plan.repeat), end="\n\n")
     print(report.table(runs), end="\n\n")
     print(report.steps_table(runs))
     if options.json:
         settings = {"model": plan.model.name, "threads": plan.num_threads, "repeat": plan.repeat}
         options.json.write_text(json.dumps(report.record(runs, about, settings), indent=1) + "\n")
-    return 0
 
 
 async def measure(plan: Plan) -> list[Measured]:

@@ -123,6 +123,15 @@ async def get(endpoint: Endpoint, path: str) -> tuple[int, bytes]:
         return status, b"".join([part async for part in _body(reader, headers)])
 
 
+async def served_model(endpoint: Endpoint) -> str:
+    """The name that the server answers to: some refuse any other."""
+    status, answer = await get(endpoint, "/v1/models")
+    models = _object(answer).get("data") if status == HTTP_OK else None
+    if not models:
+        raise ClientError(f"HTTP {status} for the list of models: {answer[:60]!r}")
+    return str(models[0]["id"])
+
+
 def chat_body(endpoint: Endpoint, prompt: Prompt) -> bytes:
     """Greedy, of exact length, with the usage at the end; nothing else departs from defaults."""
     messages = [{"role": each.role, "content": each.content} for each in prompt.messages]

@@ -6,20 +6,19 @@ A server lives for one workload, so that no cache outlives it.
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Literal
 
-from tests.bench.client import HTTP_OK, Endpoint, get
+from tests.bench.client import HTTP_OK, Endpoint, get, served_model
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_SECONDS = 300.0
@@ -139,7 +138,7 @@ async def running(server: Server, deployment: Deployment) -> AsyncIterator[Start
         try:
             endpoint = Endpoint("127.0.0.1", port)
             await _ready(server, endpoint, process, log)
-            yield Started(endpoint, process.pid)
+            yield Started(replace(endpoint, model=await served_model(endpoint)), process.pid)
         finally:
             _stop(process)
 
@@ -166,9 +165,10 @@ async def _ready(
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(STOP_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_SECONDS)
+    finally:  # of a second Ctrl-C, too
+        process.kill()
         process.wait()
 
 

@@ -36,6 +36,7 @@ class ServerUnderTest:
             text=True,
             env={**os.environ, **(environment or {})},
         )
+        self.http = httpx.Client(timeout=HANG_SECONDS)
         self.errors: list[str] = []
         self.output: list[str] = []
         self._urls: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -60,10 +61,10 @@ class ServerUnderTest:
         return code
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}/{path}", timeout=HANG_SECONDS)
+        return self.http.get(f"{self.url}/{path}")
 
     def post(self, path: str, **body: object) -> httpx.Response:
-        return httpx.post(f"{self.url}/{path}", json=body, timeout=HANG_SECONDS)
+        return self.http.post(f"{self.url}/{path}", json=body)
 
     def probe(self, name: str) -> int:
         return self.get(name).status_code
@@ -96,6 +97,7 @@ class ServerUnderTest:
         if self.process.poll() is None:
             self.process.kill()
         self.wait_until_ended()
+        self.http.close()
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()

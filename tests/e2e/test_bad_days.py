@@ -44,7 +44,7 @@ class Stream:
 
     def _read(self) -> None:
         url = f"{self._server.url}/v1/completions"
-        with httpx.stream("POST", url, json=self._body, timeout=HANG_SECONDS) as response:
+        with self._server.http.stream("POST", url, json=self._body) as response:
             for line in response.iter_lines():
                 if line.startswith("data: "):
                     self.events.append(line.removeprefix("data: "))
@@ -58,7 +58,7 @@ def probes_answer(server: ServerUnderTest) -> Iterator[None]:
 
     def probe() -> None:
         while not done.is_set():
-            codes.append(httpx.get(f"{server.url}/livez", timeout=10).status_code)
+            codes.append(server.probe("livez"))
 
     with ThreadPoolExecutor(1) as pool:
         probing = pool.submit(probe)

@@ -22,9 +22,8 @@ class LimitBody:
         try:
             body = await self._read(scope, receive)
         except RequestTooLarge as exc:
-            # What the client still sends is not ours to read: the connection ends with this.
-            answer = self._errors.response(exc, {"connection": "close"})
-            await answer(scope, receive, send)
+            # uvicorn discards what still comes; closing would keep the answer from most clients
+            await self._errors.response(exc)(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, _replayed(body, receive), send)

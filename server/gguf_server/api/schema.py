@@ -64,6 +64,14 @@ def _require_neutral(name: str, value: object, neutral: tuple[object, ...]) -> N
     raise unsupported("not supported by this server; leave it out", param=name)
 
 
+def _writable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise invalid(f"half a character (a lone surrogate) at position {exc.start}") from None
+    return text
+
+
 def _stops(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -75,10 +83,11 @@ def _token_id(key: str) -> str:
     return key
 
 
+Text = Annotated[str, AfterValidator(_writable)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stops = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
+    list[Annotated[str, Field(min_length=1), AfterValidator(_writable)]],
     Field(max_length=MAX_STOPS),
     BeforeValidator(_stops, json_schema_input_type=str | list[str]),
 ]
@@ -187,10 +196,10 @@ class Message(RequestModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[
-        str, BeforeValidator(_content, json_schema_input_type=str | list[dict[str, str]])
+        Text, BeforeValidator(_content, json_schema_input_type=str | list[dict[str, str]])
     ]
-    name: str | None = None
-    tool_call_id: str | None = None
+    name: Text | None = None
+    tool_call_id: Text | None = None
 
     def as_data(self) -> dict[str, Any]:
         """As templates see it: what is absent is undefined."""
@@ -234,9 +243,9 @@ class ChatRequest(GenerationRequest):
 def _prompt(value: object) -> object:
     """A text, or token ids; OpenAI's list of several prompts only with one in it."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str | list):
-        return _prompt(value[0])
+        value = value[0]
     if isinstance(value, str):
-        return value
+        return _writable(value)
     if isinstance(value, list) and any(isinstance(item, str | list) for item in value):
         raise unsupported("several prompts in one request are not supported; send one each")
     if isinstance(value, list) and value and all(is_token_id(item) for item in value):
@@ -266,7 +275,7 @@ class CompletionRequest(GenerationRequest):
 
 
 class TokenizeRequest(RequestModel):
-    content: str
+    content: Text
     add_special: bool = False
     parse_special: bool = True
 

@@ -4,6 +4,7 @@ Exit codes: 0 the other side is gone, 1 llama.cpp is in an unknown state, 4 the 
 loaded. An ``abort()`` inside llama.cpp ends it by a signal; the supervisor sees all of these.
 """
 
+import ctypes
 import gc
 import logging
 import os
@@ -65,6 +66,7 @@ class Channel:
 
 def main() -> None:
     """Load what the first message says, then run until the API process is gone."""
+    _die_with_parent()
     fd, log_level = int(sys.argv[1]), sys.argv[2]
     logging.basicConfig(level=log_level.upper(), format="%(message)s", stream=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -80,6 +82,16 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as exc:  # noqa: BLE001  (a bug of ours: one line, the supervisor replaces us)
+        _log.error("%s: %s", type(exc).__name__, exc, exc_info=_log.isEnabledFor(logging.DEBUG))  # noqa: TRY400
+        sys.exit(1)
+
+
+def _die_with_parent() -> None:
+    """A stopped engine cannot notice that its socket was closed; Linux can kill it for us."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _serve(channel: Channel) -> None:

@@ -10,6 +10,7 @@ from gguf_server.engine.runner import Chunk, EngineFatal, KvCacheFull, Runner, V
 from gguf_server.engine.scheduler import CopyPrefix, Scheduler, StepPlan
 from gguf_server.engine.sequence import Sequence
 from gguf_server.engine.text import TextStream
+from gguf_server.errors import InternalError
 from gguf_server.wire.messages import (
     Cancel,
     Failed,
@@ -173,8 +174,8 @@ class Engine:
                 row = next(rows)
                 try:
                     token = self._runner.sample(row, work.sequence.sampler)
-                except ValueError as exc:
-                    self._fail(work.sequence, str(exc))
+                except InternalError as exc:
+                    self._fail(work.sequence, exc)
                 else:
                     sampled.append((work.sequence, token))
         clock.lap("sample")
@@ -237,7 +238,7 @@ class Engine:
             )
         )
 
-    def _fail(self, sequence: Sequence, message: str) -> None:
+    def _fail(self, sequence: Sequence, error: InternalError) -> None:
         self._scheduler.finish(sequence)
         sequence.sampler.close()
-        self._outcome.failed.append(Failed(sequence.id, "internal_error", message))
+        self._outcome.failed.append(Failed(sequence.id, error.code, error.message))

@@ -45,10 +45,13 @@ class PrefixTree:
         """Forget what ``slot`` holds. A slot that holds nothing may be released again."""
         node = self._leaves.pop(slot, None)
         while node is not None and node.parent is not None:
+            parent = node.parent
             node.slots.discard(slot)
             if not node.slots:
-                del node.parent.children[node.tokens[0]]
-            node = node.parent
+                del parent.children[node.tokens[0]]
+            else:
+                _join(node)
+            node = parent
 
     def holders(self, tokens: Sequence[int]) -> dict[int, int]:
         """How many leading ``tokens`` each slot shares, for all slots that share any."""
@@ -77,6 +80,16 @@ def _split(node: _Node, length: int) -> _Node:
     node.tokens, node.parent = node.tokens[length:], upper
     upper.children[node.tokens[0]] = node
     return upper
+
+
+def _join(node: _Node) -> None:
+    """Undo a split that no slot needs any more: all that hold ``node`` hold its only child."""
+    if len(node.children) != 1:
+        return
+    (child,) = node.children.values()
+    if node.parent is not None and len(child.slots) == len(node.slots):
+        child.tokens, child.parent = [*node.tokens, *child.tokens], node.parent
+        node.parent.children[child.tokens[0]] = child
 
 
 def common_length(tokens: Sequence[int], start: int, edge: Sequence[int]) -> int:

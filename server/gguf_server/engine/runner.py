@@ -69,7 +69,10 @@ class Runner(Protocol):
         ...
 
     def sample(self, row: int, sampler: Sampler) -> int:
-        """Choose the next token from the logits of ``row`` and remember it in ``sampler``."""
+        """Choose the next token from the logits of ``row`` and remember it in ``sampler``.
+
+        Once a row. Raises ``InternalError`` when no token is possible.
+        """
         ...
 
     def new_sampler(self, params: SamplingParams, prompt: Sequence[int]) -> Sampler: ...

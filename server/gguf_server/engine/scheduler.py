@@ -129,6 +129,7 @@ class Scheduler:
         for sequence in self._waiting:
             if sequence.id == sequence_id:
                 self._waiting.remove(sequence)
+                self._may_admit = True  # it may have been the one that found no room
                 return sequence
         return None
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from gguf_server.wire.framing import FrameReader, encode
@@ -16,9 +17,11 @@ _log = logging.getLogger("gguf_server.engine")
 _READ_BYTES = 1 << 16
 _LAST_WORDS = 20
 
+ENGINE_COMMAND = (sys.executable, "-m", "gguf_server.engine")
+
 
 class Child:
-    """A running ``python -m gguf_server.engine``. Use ``start``; ``end`` is safe to repeat."""
+    """A running ``ENGINE_COMMAND``. Use ``start``; ``end`` is safe to repeat."""
 
     def __init__(
         self,
@@ -34,20 +37,22 @@ class Child:
         self._stderr = asyncio.create_task(self._read_stderr())
 
     @classmethod
-    async def start(cls, log_level: str) -> "Child":
+    async def start(cls, command: Sequence[str], log_level: str) -> "Child":
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "gguf_server.engine",
-                str(theirs.fileno()),
-                log_level,
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        reader, writer = await asyncio.open_connection(sock=ours)
+            reader, writer = await asyncio.open_connection(sock=ours)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    str(theirs.fileno()),
+                    log_level,
+                    pass_fds=(theirs.fileno(),),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                )
+            except BaseException:  # cancelled above all
+                writer.close()
+                raise
         return cls(process, reader, writer)
 
     @property
@@ -75,18 +80,17 @@ class Child:
         if self._process.returncode is None:
             self._process.kill()
 
-    async def wait(self, timeout_seconds: float) -> None:
-        """Let it end by itself, for so long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                await self._process.wait()
-
-    async def end(self) -> str:
-        """Make sure it is gone; how it ended, in a few words."""
-        self._writer.close()
-        self.kill()
-        code = await self._process.wait()
-        await self._stderr
+    async def end(self, last_breath_seconds: float) -> str:
+        """Make sure it is gone, by itself within so long; how it ended, in a few words."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(last_breath_seconds):
+                    await self._process.wait()
+        finally:  # when cancelled, too
+            self._writer.close()
+            self.kill()
+            code = await self._process.wait()
+            await self._stderr
         how = f"exited with code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
         return f"{how}: {self._last_words[-1]}" if self._last_words else how
 

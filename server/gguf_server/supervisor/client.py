@@ -82,7 +82,6 @@ class EngineClient:
             )
             raise QueueFull(msg, retry_after_seconds=self._retry_after_seconds(facts.slots))
         generation = Generation(next(self._ids), time.monotonic(), self._leave)
-        self._open[generation.id] = generation
         self._process.send(
             Submit(
                 id=generation.id,
@@ -92,6 +91,7 @@ class EngineClient:
                 sampling=sampling,
             )
         )
+        self._open[generation.id] = generation  # only now: what cannot be sent takes no place
         return generation
 
     async def tokenize(
@@ -188,8 +188,8 @@ class EngineClient:
         self._require_engine()
         answer = asyncio.get_running_loop().create_future()
         self._answers[question.id] = answer
-        self._process.send(question)
         try:
+            self._process.send(question)
             return await answer
         finally:
             self._answers.pop(question.id, None)
@@ -205,7 +205,8 @@ class EngineClient:
         if status.state is State.LOADING:
             msg = f"the model is still loading ({status.stage}, {status.fraction:.0%})"
             raise ModelLoading(msg, retry_after_seconds=retry_after)
-        msg = f"{status.reason or 'the engine is gone'}; it is being replaced"
+        outlook = "could not be" if status.state is State.FAILED else "is being"
+        msg = f"{status.reason or 'the engine is gone'}; it {outlook} replaced"
         raise EngineUnavailable(msg, retry_after_seconds=retry_after)
 
     def _learn(self, seconds: float) -> None:

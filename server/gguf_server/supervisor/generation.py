@@ -47,7 +47,7 @@ class Generation:
 
     async def accepted(self) -> int:
         """Number of prompt tokens, once the engine has taken the request."""
-        while not self._accepted:
+        while not self._accepted and self.finish_reason is None:
             await self._wait()
         return self.num_prompt_tokens
 

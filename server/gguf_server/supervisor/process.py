@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gguf_server.errors import CrashLoop, LoadError
-from gguf_server.supervisor.child import Child
+from gguf_server.supervisor.child import ENGINE_COMMAND, Child
 from gguf_server.supervisor.restart import RestartPolicy
 from gguf_server.supervisor.status import State, Status
 from gguf_server.supervisor.watchdog import CHECK_SECONDS, Watchdog
@@ -27,6 +28,7 @@ from gguf_server.wire.messages import (
 )
 
 _log = logging.getLogger(__name__)
+_LAST_BREATH_SECONDS = 2.0
 
 
 class Listener(Protocol):
@@ -55,11 +57,19 @@ class Patience:
 class EngineProcess:
     """Keeps one engine running. ``status`` can be read at any time and never waits."""
 
-    def __init__(self, config: EngineConfig, patience: Patience, *, log_level: str) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        patience: Patience,
+        *,
+        log_level: str,
+        command: Sequence[str] = ENGINE_COMMAND,
+    ) -> None:
         self.draining = False
         self._config = config
         self._patience = patience
         self._log_level = log_level
+        self._command = command
         self._restarts = RestartPolicy(
             max_crashes=patience.max_crashes, window_seconds=patience.crash_window_seconds
         )
@@ -119,7 +129,6 @@ class EngineProcess:
                 msg = f"gave up after {self._patience.max_crashes} crashes; last: {self._reason}"
                 self._lost(cause)
                 raise CrashLoop(msg)
-            self._begin(State.REPLACING if self._ever_ready else State.LOADING)
             self._num_restarts += 1
             self._lost(cause)
             _log.error("%s; starting another in %g s", self._reason, delay)
@@ -130,18 +139,22 @@ class EngineProcess:
     async def _live(self) -> tuple[str, str]:
         """One engine from start to end; the cause and how it ended."""
         self._stalled = False
-        child = self._child = await Child.start(self._log_level)
+        child = self._child = await Child.start(self._command, self._log_level)
         watchdog = Watchdog(self._patience.load_seconds, time.monotonic())
         watching = asyncio.create_task(self._watch(child, watchdog))
+        last_breath_seconds = 0.0
         try:
             child.send(Load(PROTOCOL_VERSION, self._config))
             await self._listen_to(child, watchdog)
-            # It closed the socket; a crashed process is gone a moment later, with its signal.
             silent = watchdog.silent_seconds(time.monotonic())
+            # It closed the socket; a crashed process is gone a moment later, with its signal.
+            last_breath_seconds = _LAST_BREATH_SECONDS
         finally:
             watching.cancel()
             self._child = None
-            how = await _ended(child, killed=self._stalled)
+            # Before anything is awaited: whoever sees READY may send.
+            self._begin(State.REPLACING if self._ever_ready else State.LOADING)
+            how = await child.end(last_breath_seconds)
         if self._stalled:
             return "stall", f"made no progress for {silent:.1f} s and was killed"
         return "crash", how
@@ -152,6 +165,7 @@ class EngineProcess:
                 messages = await child.receive()
             except FramingError as exc:
                 _log.error("the engine does not speak our protocol: %s", exc)  # noqa: TRY400
+                child.kill()
                 return
             if not messages:
                 return
@@ -217,13 +231,3 @@ class EngineProcess:
         if self._stage != "weights" or self._fraction <= 0.0:
             return None
         return elapsed * (1.0 - self._fraction) / self._fraction
-
-
-_LAST_BREATH_SECONDS = 2.0
-
-
-async def _ended(child: Child, *, killed: bool) -> str:
-    """How the child ended; one that closed its socket gets a moment to die by itself."""
-    if not killed:
-        await child.wait(_LAST_BREATH_SECONDS)
-    return await child.end()

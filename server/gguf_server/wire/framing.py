@@ -47,7 +47,7 @@ class FrameReader(Generic[T]):
         with memoryview(self._buffer) as view, view[start:end] as payload:
             try:
                 return self._decoder.decode(payload)
-            except msgspec.MsgspecError as exc:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
                 msg = f"a frame of {end - start} bytes cannot be read: {exc}"
                 raise FramingError(msg) from exc
 

@@ -9,6 +9,8 @@ from typing import Literal
 from msgspec import Struct
 
 PROTOCOL_VERSION = 1
+# What a request may hold when nobody says: models announce contexts that no memory holds.
+DEFAULT_CONTEXT_TOKENS = 4096
 
 KvLayout = Literal["split", "unified"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -30,7 +32,7 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     """Everything the engine must know to load a model; it reads no environment.
 
     ``context_tokens`` is what one sequence may hold, prompt and output together; 0 takes the
-    model's training context. ``kv_cells`` counts cells of the whole unified cache; 0 means
+    model's training context, at most ``DEFAULT_CONTEXT_TOKENS``. ``kv_cells`` counts cells of the whole unified cache; 0 means
     ``slots * context_tokens``. ``n_gpu_layers`` -1 means all.
     """
 

@@ -173,5 +173,5 @@ async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what must become true soon."""
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 -- it is about any condition
             await asyncio.sleep(0.002)

@@ -19,12 +19,12 @@ def test_the_table_has_a_status_for_every_error_and_no_other():
     assert set(STATUS) == {error.code for error in RequestError.__subclasses__()}
 
 
-def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, object]:
+def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     (key,) = answer.json()
     assert key == "error"
-    error = answer.json()["error"]
+    error: dict[str, str] = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["code"] == code
     assert "\n" not in error["message"]
@@ -57,6 +57,12 @@ async def test_a_wrong_method_says_which_are_right(http):
         b'{"metadata": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"seed": ' + b"9" * 10_000 + b"}",
         b'{"prompt": "x", "temperature": NaN}',
+        b'{"prompt": "\\ud800"}',
+        b'{"prompt": ["\\ud800"]}',
+        b'{"prompt": "x", "stop": "\\ud800"}',
+        b'{"prompt": "x", "\\ud800": 1}',
+        b'{"prompt": "x", "logit_bias": {"\\ud800": 1}}',
+        b'{"prompt": "x", "n": "\\ud800"}',
     ],
 )
 async def test_a_body_that_is_no_request_is_a_400(http, server, body):
@@ -65,6 +71,28 @@ async def test_a_body_that_is_no_request_is_a_400(http, server, body):
     error = assert_error(answer, 400, "invalid_request")
     assert error["type"] == "invalid_request_error"
     assert server.errors == ["invalid_request"]
+
+
+@pytest.mark.parametrize("content", ["\\ud83d", "a \\udd99 b"])
+async def test_half_a_character_is_a_400(http, content):
+    headers = {"content-type": "application/json"}
+    message = '{"role": "user", "content": "' + content + '"}'
+    for path, body in [
+        ("/v1/chat/completions", '{"messages": [' + message + "]}"),
+        ("/v1/completions", '{"prompt": "' + content + '"}'),
+        ("/tokenize", '{"content": "' + content + '"}'),
+    ]:
+        answer = await http.post(path, content=body.encode(), headers=headers)
+        error = assert_error(answer, 400, "invalid_request")
+        assert "half a character" in error["message"]
+        assert error["param"] in ("messages[0].content", "prompt", "content")
+
+
+async def test_a_deep_prompt_is_refused_like_any_other(http):
+    body = b'{"prompt": ' + b"[" * 900 + b"]" * 900 + b"}"
+    headers = {"content-type": "application/json"}
+    answer = await http.post("/v1/completions", content=body, headers=headers)
+    assert_error(answer, 400, "unsupported_parameter")
 
 
 async def test_a_body_of_another_type_is_told_what_to_be(http):

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from gguf_server.errors import ContextLengthExceeded, EngineDied
-from tests.server.api.fakes import MODEL_NAME, FakeEngine, Server, until
+from tests.server.api.fakes import MODEL_NAME, Server, until
 
 pytestmark = pytest.mark.anyio
 
@@ -90,11 +90,15 @@ async def _drive(asked, engine):
     first.accept(1)
     second.accept(1)
     for generation, text in ((second, "b"), (first, "a"), (second, "B"), (first, "A")):
-        generation.add(text, 1, 0.0)
-        await until(lambda generation=generation: not generation._text)
+        await _say(generation, text)
     first.finish("stop")
     second.finish("stop")
     return await task
+
+
+async def _say(generation, text):
+    generation.add(text, 1, 0.0)
+    await until(lambda: not generation._text)
 
 
 async def _collect(asked):
@@ -107,6 +111,9 @@ async def test_a_refused_request_is_an_error_of_its_kind(client, engine):
         await client.chat.completions.create(model=MODEL_NAME, messages=HI, stream=True)
     assert caught.value.code == "context_length_exceeded"
     assert "4096" in caught.value.message
+
+
+async def test_another_model_is_an_error_that_names_the_one_that_is_served(client):
     with pytest.raises(openai.NotFoundError) as caught:
         await client.chat.completions.create(model="gpt-4o", messages=HI)
     assert caught.value.code == "model_not_found"

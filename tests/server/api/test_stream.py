@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 
 import httpx
 import pytest
 
 from gguf_server.api.stream import EventStream, json_text
 from gguf_server.errors import EngineDied
-from tests.server.api.fakes import FakeEngine, serving, until
+from tests.server.api.fakes import FakeEngine, until
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +48,15 @@ async def test_a_stream_is_events_and_ends_with_done(http):
     *events, done = events_in(answer.text)
     assert done == "[DONE]"
     assert "".join(json.loads(event)["choices"][0]["text"] for event in events) == "Hello world"
+
+
+async def test_usage_is_null_in_all_events_but_its_own_and_absent_if_not_asked_for(http):
+    asked = {**STREAM, "stream_options": {"include_usage": True}}
+    *events, last, _ = events_in((await http.post("/v1/completions", json=asked)).text)
+    assert {json.loads(event)["usage"] for event in events} == {None}
+    assert json.loads(last)["usage"]["total_tokens"] == 12
+    *events, _ = events_in((await http.post("/v1/completions", json=STREAM)).text)
+    assert not any("usage" in json.loads(event) for event in events)
 
 
 async def test_the_first_event_of_an_empty_answer_still_has_the_role(http, engine):
@@ -112,6 +122,11 @@ async def test_one_failed_sequence_of_several_ends_the_others(http, accepting):
         body = (await answer.aread()).decode()
     assert "engine_died" in events_in(body)[-1]
     assert [each.cancelled for each in accepting.submitted] == [True, False, True]
+    await until(lambda: "_stream_one" not in running_coroutines())
+
+
+def running_coroutines() -> set[str]:
+    return {str(getattr(task.get_coro(), "__name__", "")) for task in asyncio.all_tasks()}
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
@@ -134,18 +149,17 @@ async def test_a_client_that_leaves_before_it_is_accepted_cancels_it(http, engin
     await until(lambda: engine.submitted[0].cancelled)
 
 
-async def _ask_and_leave(http, engine: FakeEngine, body: dict[str, object]) -> None:
+async def _ask_and_leave(http, engine: FakeEngine, body: Mapping[str, object]) -> None:
     asking = asyncio.create_task(http.post("/v1/completions", json=body))
     await until(lambda: engine.submitted)
     asking.cancel()
     await asyncio.wait([asking])
 
 
-async def test_who_leaves_is_no_error(engine, accepting):
-    async with serving(engine) as server, httpx.AsyncClient(base_url=server.url) as http:
-        await _ask_and_leave(http, engine, PROMPT)
-        await until(lambda: engine.submitted[0].cancelled)
-        assert server.errors == []
+async def test_who_leaves_is_no_error(http, accepting, server):
+    await _ask_and_leave(http, accepting, PROMPT)
+    await until(lambda: accepting.submitted[0].cancelled)
+    assert server.errors == []
 
 
 async def test_the_server_answers_others_after_a_client_has_left(http, accepting):
@@ -154,31 +168,48 @@ async def test_the_server_answers_others_after_a_client_has_left(http, accepting
     assert (await http.get("/readyz")).status_code == 200
 
 
-async def test_silence_is_filled_with_comments_and_text_is_not():
-    sent = []
+class Clock:
+    """A loop whose time a test decides, and that tells when it was asked."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.was_asked = False
+
+    def time(self) -> float:
+        self.was_asked = True
+        return self.now
+
+
+async def test_silence_is_filled_with_comments_and_text_is_not(monkeypatch):
+    sent: list[bytes] = []
+    clock = Clock()
 
     async def send(message):
-        sent.append(message)
+        sent.append(message.get("body"))
 
-    async with EventStream(send, keep_alive_seconds=0.02) as stream:
-        await until(lambda: len(sent) >= 3)
-        assert [message["body"] for message in sent[1:3]] == [b": keep-alive\n\n"] * 2
-        sent.clear()
-        for _ in range(20):
+    stream = EventStream(send, keep_alive_seconds=0.01)
+    monkeypatch.setattr(stream, "_loop", clock)
+    async with stream:
+        for _ in range(5):
+            clock.now += 0.009
             await stream.write(b"data: x\n\n")
-            await asyncio.sleep(0)
+            clock.was_asked = False
+            await until(lambda: clock.was_asked)
+        assert sent[1:] == [b"data: x\n\n"] * 5
+        clock.now += 0.01
+        await until(lambda: len(sent) == 7)
+        clock.now += 0.01
+        await until(lambda: len(sent) == 8)
         await stream.end(b"data: [DONE]\n\n")
-    assert {message["body"] for message in sent[:-1]} == {b"data: x\n\n"}
-    assert sent[-1]["more_body"] is False
+    assert sent[6:] == [b": keep-alive\n\n", b": keep-alive\n\n", b"data: [DONE]\n\n"]
 
 
-async def test_each_piece_of_text_is_one_write_and_nothing_is_held_back(accepting):
-    async with serving(accepting) as server, httpx.AsyncClient(base_url=server.url) as http:
-        async with http.stream("POST", "/v1/completions", json=STREAM) as answer:
-            lines = answer.aiter_lines()
-            generation = accepting.submitted[0].generation
-            for piece in ("a", "b", "c"):
-                generation.add(piece, 1, 0.0)
-                event = json.loads((await anext(lines)).removeprefix("data: "))
-                assert event["choices"][0]["text"] == piece
-                assert await anext(lines) == ""
+async def test_each_piece_of_text_is_one_write_and_nothing_is_held_back(http, accepting):
+    async with http.stream("POST", "/v1/completions", json=STREAM) as answer:
+        lines = answer.aiter_lines()
+        generation = accepting.submitted[0].generation
+        for piece in ("a", "b", "c"):
+            generation.add(piece, 1, 0.0)
+            event = json.loads((await anext(lines)).removeprefix("data: "))
+            assert event["choices"][0]["text"] == piece
+            assert await anext(lines) == ""

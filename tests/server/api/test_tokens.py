@@ -19,7 +19,7 @@ async def test_special_tokens_are_added_on_request(http):
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        ("/tokenize", {"text": "hi"}, "text"),
+        ("/tokenize", {"content": "hi", "text": "hi"}, "text"),
         ("/tokenize", {"content": 5}, "content"),
         ("/detokenize", {"tokens": [-1]}, "tokens[0]"),
         ("/detokenize", {"tokens": [True]}, "tokens[0]"),

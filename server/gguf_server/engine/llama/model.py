@@ -80,7 +80,7 @@ def load(
         on_progress("context", 1.0)
         undo.pop_all()
     log.forget_errors()
-    wanted = config.context_tokens or weights.number("n_ctx_train")
+    wanted = parameters.context_tokens(config, weights.number("n_ctx_train"))
     return LlamaModel(
         config=config,
         weights=weights,
@@ -147,7 +147,8 @@ def _check_architecture(config: EngineConfig, weights: binding.Model) -> None:
 
 def _new_context(config: EngineConfig, weights: binding.Model, log: LlamaLog) -> binding.Context:
     log.forget_errors()
-    settings = parameters.context_settings(config, weights.number("n_ctx_train"))
+    wanted = parameters.context_tokens(config, weights.number("n_ctx_train"))
+    settings = parameters.context_settings(config, wanted)
     context = weights.new_context(settings)
     if context is None:
         raise LoadError(_refusal(config.model_path, log, f" with {settings['n_ctx']} KV cells"))

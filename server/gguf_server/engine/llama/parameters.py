@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gguf_server.engine.llama import binding
-from gguf_server.wire.messages import EngineConfig
+from gguf_server.wire.messages import DEFAULT_CONTEXT_TOKENS, EngineConfig
 
 
 def model_settings(config: EngineConfig) -> binding.Settings:
@@ -22,10 +22,14 @@ def num_sequences(config: EngineConfig) -> int:
     return config.slots + config.retained_prefixes
 
 
-def context_settings(config: EngineConfig, train_context_tokens: int) -> binding.Settings:
-    """``context_tokens`` 0 becomes the training context; unset rope settings stay the model's."""
+def context_tokens(config: EngineConfig, train_context_tokens: int) -> int:
+    """What one sequence may hold: as asked for, else the model's own within reason."""
+    return config.context_tokens or min(train_context_tokens, DEFAULT_CONTEXT_TOKENS)
+
+
+def context_settings(config: EngineConfig, context_tokens: int) -> binding.Settings:
+    """Unset rope settings stay the model's."""
     sequences = num_sequences(config)
-    context_tokens = config.context_tokens or train_context_tokens
     unified = config.kv_layout == "unified"
     shared_cells = config.kv_cells or config.slots * context_tokens
     max_batch_tokens = max(config.max_batch_tokens, sequences)

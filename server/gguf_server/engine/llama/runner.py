@@ -115,26 +115,23 @@ class LlamaRunner:
         self._context.forget(slot, num_tokens)
 
     def warm_up(self) -> tuple[float, int]:
-        """A short prefill with every expert on, then a token in every slot; leaves no trace.
+        """Every weight once, so that no request pays for the first touch; leaves no trace.
 
-        Returns the seconds of the longest step and the tokens in it.
+        Returns the seconds of the longest step after that and the tokens in it.
         """
         config = self._model.config
         count = min(_WARM_UP_TOKENS, self._capacity, self._model.context_tokens - 1)
         prefill = [Chunk(0, 0, [0] * count, wants_output=True)]
-        tokens = [
-            Chunk(slot, count if slot == 0 else 0, [0], wants_output=True)
-            for slot in range(config.slots)
-        ]
-        self._context.set_warmup(on=True)
-        first = self._timed(prefill)
+        tokens = [Chunk(slot, 0, [0], wants_output=True) for slot in range(config.slots)]
+        self._context.set_warmup(on=True)  # all experts, not only the chosen ones
+        self._timed(prefill)
         self._context.set_warmup(on=False)
-        second = self._timed(tokens)
-        self._context.clear()
-        return max((first, count), (second, len(tokens)))
+        return max((self._timed(tokens), len(tokens)), (self._timed(prefill), count))
 
     def _timed(self, chunks: Sequence[Chunk]) -> float:
-        begin = perf_counter()
         self.fill(chunks)
+        begin = perf_counter()
         self.decode()
-        return perf_counter() - begin
+        seconds = perf_counter() - begin
+        self._context.clear()
+        return seconds

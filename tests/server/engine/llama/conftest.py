@@ -30,9 +30,9 @@ def load_model(smollm2: Path) -> Iterator[Load]:
     loaded: list[LlamaModel] = []
 
     def load_it(**options) -> LlamaModel:
-        given = {"model_path": str(smollm2), "context_tokens": 256, "slots": 3, "threads": 2}
+        given = {"model_path": str(smollm2), "context_tokens": 256, "slots": 3}
         sink = options.pop("sink", lambda _level, _line: None)
-        config = EngineConfig(**{**given, "threads_batch": 2, **options})
+        config = EngineConfig(**{**given, **options})
         loaded.append(load(config, lambda _stage, _fraction: None, sink=sink))
         return loaded[-1]
 
@@ -49,8 +49,6 @@ def any_layout(request: pytest.FixtureRequest, smollm2: Path) -> Iterator[LlamaM
         slots=3,
         retained_prefixes=1,
         kv_layout=request.param,
-        threads=2,
-        threads_batch=2,
         max_batch_tokens=128,
     )
     model = load(config, lambda _stage, _fraction: None, sink=lambda _level, _line: None)

@@ -1,6 +1,7 @@
 """Choosing a token: each parameter, the seed, and what the penalties look at."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_frequency_counts_and_presence_does_not():
 
 def test_the_repeat_penalty_sees_the_end_of_the_prompt_and_forgets_beyond_its_window():
     row = logits(t5=3.0, t6=2.0)
-    params = {"temperature": 0, "repeat_penalty": 2.0}
+    params: dict[str, Any] = {"temperature": 0, "repeat_penalty": 2.0}
     assert choose(sampler(prompt=(5, 1, 1), repeat_last_n=3, **params), row) == 6
     assert choose(sampler(prompt=(5, 1, 1), repeat_last_n=2, **params), row) == 5
     assert choose(sampler(prompt=(5, 1, 1), repeat_last_n=0, **params), row) == 5

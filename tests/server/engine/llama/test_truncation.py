@@ -29,10 +29,10 @@ def llama_cpp_keeps(row: np.ndarray, truncation: Truncation) -> set[int]:
         lib.llama_sampler_chain_add(chain, start(value, 1))
     data = (lib.llama_token_data * len(row))()
     for token, logit in enumerate(row):
-        data[token].id, data[token].logit = token, float(logit)
+        data[token] = lib.llama_token_data(token, float(logit), 0.0)
     array = lib.llama_token_data_array(data=data, size=len(row), selected=-1, sorted=False)
     lib.llama_sampler_apply(chain, ctypes.byref(array))
-    kept = {array.data[i].id for i in range(array.size)}
+    kept = {int(array.data[i].id) for i in range(array.size)}
     lib.llama_sampler_free(chain)
     return kept
 

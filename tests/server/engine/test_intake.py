@@ -1,0 +1,150 @@
+"""Requests are checked before they reach the step loop; questions never reach it."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from gguf_server.engine.intake import Intake
+from gguf_server.engine.loop import Command, NewSequence
+from gguf_server.wire.messages import (
+    Accepted,
+    Cancel,
+    Detokenize,
+    Detokenized,
+    FromEngine,
+    Rejected,
+    SamplingParams,
+    Submit,
+    Tokenize,
+    Tokenized,
+)
+
+from tests.fakes import VOCABULARY_SIZE, FakeVocabulary, text_of
+
+CONTEXT = 32
+
+
+@dataclass
+class Both:
+    """What was sent back and what was passed on, in one order."""
+
+    log: list[FromEngine | Command] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.intake = Intake(FakeVocabulary(), CONTEXT, self.log.append, self.log.append)
+
+    def refusal(self, submit: Submit) -> Rejected:
+        self.intake.take(submit)
+        [answer] = self.log
+        assert isinstance(answer, Rejected)
+        assert answer.id == submit.id
+        return answer
+
+
+def test_a_valid_request_is_accepted_before_the_loop_can_answer_it() -> None:
+    both = Both()
+    submit = Submit(id=7, prompt=text_of([1, 2, 3]))
+    both.intake.take(submit)
+    assert both.log == [Accepted(7, 3), NewSequence(submit, [1, 2, 3])]
+
+
+def test_token_ids_are_taken_as_they_are() -> None:
+    both = Both()
+    both.intake.take(Submit(id=7, prompt=(5, 0, 255)))
+    accepted, new = both.log
+    assert accepted == Accepted(7, 3)
+    assert isinstance(new, NewSequence)
+    assert new.tokens == [5, 0, 255]
+
+
+@pytest.mark.parametrize("prompt", ["", ()])
+def test_a_prompt_without_tokens_is_refused(prompt: str | tuple[int, ...]) -> None:
+    refusal = Both().refusal(Submit(id=1, prompt=prompt))
+    assert refusal.code == "invalid_request"
+    assert "empty" in refusal.message
+
+
+@pytest.mark.parametrize("length", [CONTEXT, CONTEXT + 1, 12345])
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused_with_both_numbers(
+    length: int,
+) -> None:
+    refusal = Both().refusal(Submit(id=1, prompt=(1,) * length))
+    assert refusal.code == "context_length_exceeded"
+    assert str(length) in refusal.message
+    assert str(CONTEXT) in refusal.message
+
+
+def test_a_prompt_that_leaves_room_for_one_token_is_accepted() -> None:
+    both = Both()
+    both.intake.take(Submit(id=1, prompt=(1,) * (CONTEXT - 1)))
+    assert both.log[0] == Accepted(1, CONTEXT - 1)
+
+
+@pytest.mark.parametrize("bad", [VOCABULARY_SIZE, -1, 2**31])
+def test_a_prompt_token_outside_the_vocabulary_is_refused_by_its_number(bad: int) -> None:
+    refusal = Both().refusal(Submit(id=1, prompt=(1, 2, bad, 3)))
+    assert refusal.code == "invalid_request"
+    assert f"token {bad} " in refusal.message
+    assert str(VOCABULARY_SIZE) in refusal.message
+
+
+@pytest.mark.parametrize("bad", [VOCABULARY_SIZE, -1])
+def test_a_biased_token_outside_the_vocabulary_is_refused_by_its_number(bad: int) -> None:
+    sampling = SamplingParams(logit_bias={3: 1.0, bad: 2.0})
+    refusal = Both().refusal(Submit(id=1, prompt=(1,), sampling=sampling))
+    assert refusal.code == "invalid_request"
+    assert f"token {bad} " in refusal.message
+
+
+def test_cancellations_go_to_the_loop() -> None:
+    both = Both()
+    both.intake.take(Cancel(9))
+    assert both.log == [Cancel(9)]
+
+
+def test_questions_about_tokens_are_answered_without_the_loop() -> None:
+    both = Both()
+    both.intake.take(Tokenize(4, text_of([8, 9])))
+    both.intake.take(Detokenize(5, (8, 9)))
+    both.intake.take(Tokenize(6, ""))
+    both.intake.take(Detokenize(7, ()))
+    assert both.log == [
+        Tokenized(4, (8, 9)),
+        Detokenized(5, text_of([8, 9])),
+        Tokenized(6, ()),
+        Detokenized(7, ""),
+    ]
+
+
+def test_special_tokens_are_treated_as_the_question_says() -> None:
+    asked: list[tuple[bool, bool]] = []
+
+    class Vocabulary(FakeVocabulary):
+        def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+            asked.append((add_special, parse_special))
+            return [1]
+
+    intake = Intake(Vocabulary(), CONTEXT, lambda message: None, lambda command: None)
+    intake.take(Tokenize(1, "x", add_special=False, parse_special=True))
+    intake.take(Tokenize(2, "x", add_special=True, parse_special=False))
+    intake.take(Submit(id=3, prompt="x"))
+    assert asked == [(False, True), (True, False), (True, True)]
+
+
+def test_pieces_that_are_no_utf8_are_answered_with_replacement_characters() -> None:
+    class Vocabulary(FakeVocabulary):
+        def piece(self, token: int) -> bytes:
+            return bytes([token])
+
+    sent: list[FromEngine] = []
+    intake = Intake(Vocabulary(), CONTEXT, sent.append, lambda command: None)
+    intake.take(Detokenize(1, (0xC3, 0xA9, 0xFF)))
+    assert sent == [Detokenized(1, "é\ufffd")]
+
+
+def test_unknown_tokens_cannot_be_turned_into_text() -> None:
+    both = Both()
+    both.intake.take(Detokenize(3, (1, 999)))
+    [refusal] = both.log
+    assert isinstance(refusal, Rejected)
+    assert (refusal.id, refusal.code) == (3, "invalid_request")
+    assert "999" in refusal.message

@@ -1,0 +1,397 @@
+"""The scheduler's decisions one by one. What they add up to is tested in test_loop."""
+
+from dataclasses import dataclass
+
+import pytest
+from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
+from gguf_server.engine.scheduler import (
+    MIN_SHARED_TOKENS,
+    CopyPrefix,
+    KvOperation,
+    Limits,
+    Scheduler,
+    StepPlan,
+    Truncate,
+)
+from gguf_server.engine.sequence import Sequence
+
+from tests.fakes import FakeSampler
+
+CONTEXT = 200
+ANY_BUDGET = 1000
+
+
+def tokens(start: int, count: int) -> list[int]:
+    """Tokens that no other ``start`` shares, as long as starts are thousands apart."""
+    return list(range(start, start + count))
+
+
+COMMON = tokens(1000, 40)
+
+
+@dataclass
+class Desk:
+    """A scheduler and what a loop does to it, without a model."""
+
+    scheduler: Scheduler
+    last_id: int = 0
+
+    def submit(self, prompt: list[int], max_tokens: int = 100) -> Sequence:
+        self.last_id += 1
+        sequence = Sequence(
+            id=self.last_id,
+            tokens=list(prompt),
+            num_prompt_tokens=len(prompt),
+            max_total_tokens=min(CONTEXT, len(prompt) + max_tokens),
+            sampler=FakeSampler(),
+        )
+        self.scheduler.submit(sequence)
+        return sequence
+
+    def step(self, budget: int = ANY_BUDGET) -> StepPlan:
+        """Admit, compute, and give each that asks for output a token that nobody else has."""
+        self.scheduler.admit()
+        plan = self.scheduler.plan(budget)
+        self.scheduler.advance(plan)
+        for work in plan.work:
+            if work.chunk.wants_output:
+                work.sequence.append(100_000 + len(work.sequence.tokens), is_end=False)
+        return plan
+
+    def run(self, prompt: list[int]) -> tuple[Sequence, list[KvOperation]]:
+        """Seat one more sequence and compute its prompt."""
+        sequence = self.submit(prompt)
+        operations = self.step().operations
+        assert sequence.slot >= 0
+        return sequence, operations
+
+    def leave_idle(self, prompt: list[int]) -> int:
+        """Compute a prompt and end; the slot that keeps exactly this prompt."""
+        sequence, _ = self.run(prompt)
+        slot = sequence.slot
+        self.scheduler.finish(sequence)
+        return slot
+
+
+def make_desk(
+    *,
+    slots: int = 4,
+    slot_ids: int = 4,
+    num_cells: int | None = None,
+    reuse: bool = True,
+    reservation: int = 10,
+) -> Desk:
+    """``num_cells`` None is a split cache."""
+    cells: Cells = (
+        SplitCells(slot_ids, CONTEXT) if num_cells is None else UnifiedCells(slot_ids, num_cells)
+    )
+    limits = Limits(slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation)
+    return Desk(Scheduler(limits, cells))
+
+
+# --- the choice of a seat ------------------------------------------------------------------------
+
+
+def test_the_first_sequence_takes_the_lowest_slot_and_computes_everything() -> None:
+    sequence, operations = make_desk().run(COMMON)
+    assert (sequence.slot, sequence.num_computed, operations) == (0, 40, [])
+
+
+def test_a_prompt_that_continues_at_least_half_of_an_idle_slot_takes_it_over() -> None:
+    desk = make_desk()
+    slot = desk.leave_idle(COMMON + tokens(2000, 40))
+    desk.submit(COMMON + tokens(3000, 5))
+    plan = desk.step()
+    assert plan.operations == [Truncate(slot, 40)]
+    assert [work.chunk.slot for work in plan.work] == [slot]
+    assert plan.prefill_tokens == 5
+    assert desk.scheduler.evicted_total == 0
+
+
+def test_a_prompt_that_continues_less_than_half_of_an_idle_slot_copies_to_the_lowest_free() -> None:
+    desk = make_desk()
+    slot = desk.leave_idle(COMMON + tokens(2000, 41))
+    sequence, operations = desk.run(COMMON + tokens(3000, 5))
+    assert sequence.slot == 1
+    assert operations == [CopyPrefix(slot, 1, 40)]
+
+
+def test_a_conversation_that_goes_on_takes_its_slot_over_without_cutting() -> None:
+    desk = make_desk()
+    slot = desk.leave_idle(COMMON)
+    sequence, operations = desk.run(COMMON + tokens(2000, 30))
+    assert (sequence.slot, operations) == (slot, [])
+
+
+def test_the_same_prompt_again_computes_its_last_token_again() -> None:
+    desk = make_desk()
+    slot = desk.leave_idle(COMMON)
+    desk.submit(COMMON)
+    plan = desk.step()
+    assert plan.operations == [Truncate(slot, 39)]
+    assert plan.prefill_tokens == 1
+    assert plan.work[0].chunk.wants_output
+
+
+def test_a_running_sequence_lends_its_prefix_by_copy() -> None:
+    desk = make_desk()
+    lender, _ = desk.run(COMMON + tokens(2000, 10))
+    borrower, operations = desk.run(COMMON + tokens(3000, 10))
+    assert operations == [CopyPrefix(lender.slot, borrower.slot, 40)]
+    assert lender.slot != borrower.slot
+
+
+def test_the_longest_prefix_wins_whoever_holds_it() -> None:
+    desk = make_desk()
+    desk.leave_idle(COMMON[:30])
+    lender, _ = desk.run(COMMON + tokens(2000, 1))
+    borrower, operations = desk.run(COMMON + tokens(3000, 10))
+    assert operations == [CopyPrefix(lender.slot, borrower.slot, 40)]
+
+
+def test_an_idle_holder_is_taken_over_rather_than_copied_from_a_running_one() -> None:
+    desk = make_desk()
+    runner = desk.submit(COMMON + tokens(2000, 1))
+    desk.step()
+    idle = desk.leave_idle(COMMON + tokens(3000, 1))
+    sequence, _ = desk.run(COMMON + tokens(4000, 1))
+    assert sequence.slot == idle != runner.slot
+
+
+def test_with_no_free_slot_the_idle_one_used_longest_ago_makes_way() -> None:
+    desk = make_desk(slots=3, slot_ids=3)
+    kept = [desk.leave_idle(tokens(start, 20)) for start in (1000, 2000, 3000)]
+    assert kept == [0, 1, 2]
+    again, _ = desk.run([*tokens(1000, 20), 7])  # uses slot 0, so 1 is now the oldest
+    desk.scheduler.finish(again)
+    sequence, operations = desk.run(tokens(9000, 20))
+    assert sequence.slot == 1
+    assert operations == [Truncate(1, 0)]
+
+
+def test_a_copy_over_an_idle_prefix_counts_as_an_eviction() -> None:
+    desk = make_desk(slots=3, slot_ids=3)
+    lender, _ = desk.run(COMMON + tokens(2000, 1))
+    victim = desk.leave_idle(tokens(3000, 20))
+    desk.leave_idle(tokens(4000, 20))
+    sequence, operations = desk.run(COMMON + tokens(5000, 1))
+    assert sequence.slot == victim
+    assert operations == [CopyPrefix(lender.slot, victim, 40)]
+    assert desk.scheduler.evicted_total == 1
+
+
+def test_an_idle_victim_that_is_the_lender_itself_is_cut_instead_of_copied() -> None:
+    desk = make_desk(slots=2, slot_ids=2)
+    lender = desk.leave_idle(COMMON + tokens(2000, 100))
+    desk.leave_idle(tokens(3000, 20))
+    sequence, operations = desk.run(COMMON + tokens(4000, 1))
+    assert sequence.slot == lender
+    assert operations == [Truncate(lender, 40)]
+
+
+@pytest.mark.parametrize(
+    ("shared", "copied"), [(MIN_SHARED_TOKENS - 1, False), (MIN_SHARED_TOKENS, True)]
+)
+def test_a_prefix_is_copied_only_from_a_certain_length(shared: int, copied: bool) -> None:
+    desk = make_desk()
+    lender, _ = desk.run(COMMON[:shared] + tokens(2000, 50))
+    sequence, operations = desk.run(COMMON[:shared] + tokens(3000, 50))
+    wanted: list[KvOperation] = [CopyPrefix(lender.slot, 1, shared)] if copied else []
+    assert (sequence.slot, operations) == (1, wanted)
+
+
+def test_without_reuse_a_slot_is_emptied_when_its_sequence_ends() -> None:
+    desk = make_desk(reuse=False)
+    desk.leave_idle(COMMON)
+    sequence, operations = desk.run(COMMON)
+    assert (sequence.slot, operations) == (0, [Truncate(0, 0)])
+    assert desk.scheduler.cells_used == 40
+
+
+# --- waiting for a prefix ------------------------------------------------------------------------
+
+
+def test_a_request_waits_while_a_longer_part_of_its_prompt_is_being_computed() -> None:
+    desk = make_desk()
+    first = desk.submit(COMMON + tokens(2000, 1))
+    second = desk.submit(COMMON + tokens(3000, 1))
+    desk.step(budget=20)
+    assert (first.num_computed, second.slot) == (20, -1)
+    desk.step(budget=20)
+    assert (first.num_computed, second.slot) == (40, -1)
+    plan = desk.step(budget=20)
+    assert plan.operations == [CopyPrefix(first.slot, second.slot, 40)]
+
+
+def test_a_request_does_not_wait_for_a_prefix_that_is_too_short_to_copy() -> None:
+    desk = make_desk()
+    short = COMMON[: MIN_SHARED_TOKENS - 1]
+    desk.submit(short + tokens(2000, 50))
+    second = desk.submit(short + tokens(3000, 50))
+    desk.step(budget=5)
+    assert second.slot >= 0
+
+
+def test_those_that_wait_for_a_prefix_let_the_others_pass_and_keep_their_order() -> None:
+    desk = make_desk(slots=2, slot_ids=2)
+    first = desk.submit(COMMON)
+    waiting = [desk.submit(COMMON + tokens(start, 1)) for start in (2000, 3000)]
+    other = desk.submit(tokens(9000, 5))
+    assert desk.scheduler.admit() == [first, other]
+    assert list(desk.scheduler._waiting) == waiting
+
+
+def test_a_prefix_that_will_not_come_any_more_is_not_waited_for() -> None:
+    desk = make_desk()
+    first = desk.submit(COMMON + tokens(2000, 1))
+    second = desk.submit(COMMON + tokens(3000, 1))
+    desk.step(budget=20)
+    assert desk.scheduler.cancel(first.id) is first
+    desk.step(budget=20)
+    assert second.slot == 0, "what was computed of it is taken over"
+    assert second.num_computed == 40
+
+
+# --- room ----------------------------------------------------------------------------------------
+
+
+def test_a_request_that_finds_no_room_is_not_passed_by_a_smaller_one() -> None:
+    desk = make_desk(num_cells=100, reservation=10)
+    desk.submit(tokens(1000, 50))
+    big = desk.submit(tokens(2000, 50))
+    small = desk.submit(tokens(3000, 5))
+    desk.step()
+    assert (big.slot, small.slot) == (-1, -1)
+
+
+def test_one_that_only_wanted_more_room_no_longer_holds_up_the_others_once_it_is_cancelled() -> (
+    None
+):
+    desk = make_desk(num_cells=100, reservation=10)
+    desk.submit(tokens(1000, 50))
+    big = desk.submit(tokens(2000, 50))
+    small = desk.submit(tokens(3000, 5))
+    desk.step()
+    desk.step()  # decodes only: nothing has changed for those who wait
+    desk.scheduler.cancel(big.id)
+    assert desk.scheduler.admit() == [small]
+
+
+def test_shared_cells_that_are_in_use_anyway_are_not_asked_for_twice() -> None:
+    desk = make_desk(num_cells=100, reservation=10)
+    desk.run([*COMMON, 1])
+    second, _ = desk.run([*COMMON, 2])
+    assert second.slot >= 0, "51 + 11 cells, of which 40 are shared"
+    third = desk.submit([*tokens(2000, 40), 3])
+    desk.step()
+    assert third.slot == -1
+
+
+def test_a_reservation_is_never_more_than_the_request_may_use() -> None:
+    desk = make_desk(num_cells=100, reservation=50)
+    sequences = [desk.submit(tokens(start, 20), max_tokens=5) for start in (1000, 2000, 3000, 4000)]
+    desk.step()
+    assert all(sequence.slot >= 0 for sequence in sequences)
+
+
+def test_the_youngest_is_preempted_and_waits_first_in_line() -> None:
+    desk = make_desk(slots=2, slot_ids=2, num_cells=64, reservation=1)
+    old = desk.submit(tokens(1000, 30))
+    young = desk.submit(tokens(2000, 30))
+    later = desk.submit(tokens(3000, 30))
+    while not desk.scheduler.preempted_total:
+        desk.step()
+    assert old.slot >= 0
+    assert (young.slot, young.num_computed) == (-1, 0)
+    assert list(desk.scheduler._waiting) == [young, later]
+    assert young.num_output_tokens > 0, "it loses no text"
+
+
+def test_idle_prefixes_go_first_the_oldest_at_once_and_no_more_than_needed() -> None:
+    desk = make_desk(num_cells=64)
+    oldest, younger = desk.leave_idle(tokens(1000, 20)), desk.leave_idle(tokens(2000, 20))
+    sequence, operations = desk.run(tokens(3000, 30))
+    assert operations == [Truncate(oldest, 0)]
+    assert desk.scheduler.evicted_total == 1
+    assert desk.scheduler.cells_used == 50
+    assert sequence.slot not in (oldest, younger)
+
+
+def test_a_single_sequence_with_the_whole_cache_cannot_be_relieved() -> None:
+    desk = make_desk(num_cells=64)
+    desk.run(tokens(1000, 20))
+    assert not desk.scheduler.relieve()
+
+
+# --- the batch -----------------------------------------------------------------------------------
+
+
+def test_every_stream_comes_first_and_the_budget_is_for_prompts() -> None:
+    desk = make_desk()
+    for start in (1000, 2000):
+        desk.run(tokens(start, 5))
+    desk.submit(tokens(3000, 50))
+    plan = desk.step(budget=16)
+    assert (plan.decode_tokens, plan.prefill_tokens) == (2, 16)
+
+
+def test_a_prompt_that_had_its_turn_goes_behind_the_others() -> None:
+    desk = make_desk()
+    prompts = [desk.submit(tokens(start, 50)) for start in (1000, 2000, 3000)]
+    turns = [desk.step(budget=16).work[0].sequence for _ in range(4)]
+    assert turns == [*prompts, prompts[0]]
+
+
+def test_what_one_prompt_leaves_of_the_budget_goes_to_the_next() -> None:
+    desk = make_desk()
+    first, second = desk.submit(tokens(1000, 10)), desk.submit(tokens(2000, 50))
+    plan = desk.step(budget=16)
+    assert {work.sequence.id: len(work.chunk.tokens) for work in plan.work} == {
+        first.id: 10,
+        second.id: 6,
+    }
+    assert [work.chunk.wants_output for work in plan.work] == [True, False]
+
+
+def test_a_batch_lists_slots_in_ascending_order_whatever_the_order_of_arrival() -> None:
+    desk = make_desk()
+    sequences = [desk.run(tokens(start, 5))[0] for start in (1000, 2000, 3000)]
+    desk.scheduler.cancel(sequences[0].id)
+    desk.run(tokens(4000, 5))
+    desk.scheduler.cancel(sequences[1].id)
+    desk.submit(tokens(5000, 5))
+    slots = [work.chunk.slot for work in desk.step().work]
+    assert slots == sorted(slots)
+    assert len(slots) == 3
+
+
+def test_no_more_sequences_run_than_there_are_slots_though_more_prefixes_are_kept() -> None:
+    desk = make_desk(slots=2, slot_ids=4)
+    for start in (1000, 2000, 3000):
+        desk.submit(tokens(start, 5))
+    desk.step()
+    assert (desk.scheduler.num_running, desk.scheduler.num_waiting) == (2, 1)
+
+
+def test_a_sequence_is_reported_as_started_once_even_if_it_is_preempted() -> None:
+    desk = make_desk(slots=2, slot_ids=2, num_cells=64, reservation=1)
+    old, young = desk.submit(tokens(1000, 30)), desk.submit(tokens(2000, 30))
+    started = desk.scheduler.admit()
+    while not desk.scheduler.preempted_total:
+        desk.step()
+    desk.scheduler.cancel(old.id)
+    assert desk.scheduler.admit() == []
+    assert young.slot >= 0
+    assert started == [old, young]
+
+
+def test_an_unknown_request_cannot_be_cancelled() -> None:
+    desk = make_desk()
+    assert desk.scheduler.cancel(7) is None
+
+
+def test_a_waiting_request_can_be_cancelled() -> None:
+    desk = make_desk()
+    sequence = desk.submit(COMMON)
+    assert desk.scheduler.cancel(sequence.id) is sequence
+    assert desk.scheduler.is_idle

@@ -1,0 +1,121 @@
+"""What Prometheus sees, folded from the engine's messages."""
+
+import asyncio
+
+import pytest
+from gguf_server.supervisor.generation import Generation
+from gguf_server.supervisor.metrics import Metrics
+from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.server.supervisor.facts import FACTS, STATS
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"gguf_server_{name}", labels)
+
+
+def test_a_new_server_renders_text_that_prometheus_can_read() -> None:
+    families = list(text_string_to_metric_families(Metrics().render().decode()))
+    assert len(families) > 20
+    for family in families:
+        assert family.name.startswith("gguf_server_")
+        assert family.documentation.endswith(".") or "0 to 1" in family.documentation
+
+
+def test_two_servers_in_one_process_do_not_share_series() -> None:
+    one, other = Metrics(), Metrics()
+    one.error("queue_full")
+    assert value(one, "errors_total", code="queue_full") == 1
+    assert value(other, "errors_total", code="queue_full") is None
+
+
+def test_steps_add_up_and_gauges_follow_the_last_one() -> None:
+    metrics = Metrics()
+    metrics.ready(FACTS)
+    metrics.step(STATS)
+    metrics.step(replace(STATS, prefill_tokens=10, running=1, waiting=0, kv_cells_used=100))
+    assert value(metrics, "steps_total") == 2
+    assert value(metrics, "prompt_tokens_computed_total") == 40
+    assert value(metrics, "generation_tokens_total") == 4
+    assert value(metrics, "step_prefill_tokens_max") == 30
+    assert value(metrics, "steps_left_out_total") == 0
+    assert value(metrics, "num_requests_running") == 1
+    assert value(metrics, "num_requests_waiting") == 0
+    assert value(metrics, "kv_cells_used") == 100
+    assert value(metrics, "kv_cache_usage_ratio") == 0.5
+
+
+@pytest.mark.parametrize("phase", ["schedule", "fill", "decode", "sample", "text"])
+def test_seconds_of_a_step_go_to_their_phase(phase: str) -> None:
+    metrics = Metrics()
+    metrics.step(STATS)
+    assert value(metrics, "step_seconds_total", phase=phase) == getattr(STATS, f"{phase}_seconds")
+
+
+def test_totals_of_the_engine_are_counted_once_and_start_anew_with_a_new_engine() -> None:
+    metrics = Metrics()
+    metrics.ready(FACTS)
+    metrics.step(replace(STATS, preempted=2, evicted=5))
+    metrics.step(replace(STATS, preempted=3, evicted=5))
+    metrics.lost("crash")
+    metrics.ready(FACTS)
+    metrics.step(replace(STATS, preempted=1, evicted=1))
+    assert value(metrics, "preemptions_total") == 4
+    assert value(metrics, "evictions_total") == 6
+
+
+def test_a_loss_is_counted_by_its_cause_and_leaves_nothing_running() -> None:
+    metrics = Metrics()
+    metrics.ready(FACTS)
+    metrics.step(STATS)
+    metrics.lost("stall")
+    assert value(metrics, "engine_restarts_total", cause="stall") == 1
+    for gauge in ("num_requests_running", "num_requests_waiting", "kv_cells_used"):
+        assert value(metrics, gauge) == 0
+    assert value(metrics, "kv_cache_usage_ratio") == 0
+
+
+def test_a_load_is_told_by_stage() -> None:
+    metrics = Metrics()
+    metrics.ready(FACTS)
+    assert value(metrics, "load_seconds", stage="weights") == 1.5
+    assert value(metrics, "load_seconds", stage="warmup") == 0.5
+    assert value(metrics, "kv_cells_total") == 200
+
+
+def test_the_times_of_a_request_are_measured_from_where_they_begin() -> None:
+    async def story() -> Metrics:
+        metrics = Metrics()
+        generation = Generation(1, 100.0, lambda generation: None)
+        generation.accept(40)
+        generation.start(30, 102.0)
+        metrics.started(generation, 102.0)
+        for now in (105.0, 106.0, 108.0):
+            metrics.token(generation, now)
+            generation.add("x", 1, now)
+        metrics.finished(generation, "length", 108.0)
+        return metrics
+
+    metrics = asyncio.run(story())
+    sums = {
+        "request_queue_time_seconds": 2,
+        "request_prefill_time_seconds": 3,
+        "time_to_first_token_seconds": 5,
+        "inter_token_latency_seconds": 1 + 2,
+        "request_decode_time_seconds": 3,
+        "e2e_request_latency_seconds": 8,
+        "request_prompt_tokens": 40,
+        "request_generation_tokens": 3,
+    }
+    assert {name: value(metrics, f"{name}_sum") for name in sums} == sums
+    assert value(metrics, "inter_token_latency_seconds_count") == 2
+    assert value(metrics, "prompt_tokens_total") == 40
+    assert value(metrics, "prefix_cache_hit_tokens_total") == 30
+    assert value(metrics, "requests_total", finished_reason="length") == 1
+
+
+def test_who_left_is_counted_as_cancelled() -> None:
+    metrics = Metrics()
+    metrics.cancelled()
+    assert value(metrics, "requests_total", finished_reason="cancelled") == 1

@@ -1,0 +1,22 @@
+"""When a lost engine is started again, and when not any more."""
+
+from gguf_server.supervisor.restart import RestartPolicy
+
+
+def test_the_first_crash_is_answered_at_once_and_the_next_ones_with_growing_patience() -> None:
+    policy = RestartPolicy(max_crashes=6, window_seconds=600)
+    assert [policy.crashed(now) for now in range(5)] == [0.0, 1.0, 5.0, 5.0, 5.0]
+
+
+def test_the_last_allowed_crash_is_the_end() -> None:
+    policy = RestartPolicy(max_crashes=3, window_seconds=600)
+    assert [policy.crashed(now) for now in (0, 300, 600)] == [0.0, 1.0, None]
+
+
+def test_crashes_outside_the_window_are_forgotten() -> None:
+    policy = RestartPolicy(max_crashes=3, window_seconds=600)
+    assert [policy.crashed(now) for now in (0, 300, 601, 902, 1503)] == [0.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def test_one_allowed_crash_means_that_none_is_forgiven() -> None:
+    assert RestartPolicy(max_crashes=1, window_seconds=600).crashed(0) is None

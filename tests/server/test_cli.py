@@ -1,0 +1,123 @@
+"""The command as users run it: an error is one line on stderr and its exit code."""
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from gguf_server import __version__
+from gguf_server.settings import Settings, flag_name
+
+
+def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "MODEL_NAME" and not name.startswith("GGUF_")
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "gguf_server", *arguments],
+        env=clean | environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def error_line(code: int, *arguments: str, **environ: str) -> str:
+    result = run(*arguments, **environ)
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    line, end = result.stderr[:-1], result.stderr[-1:]
+    assert end == "\n"
+    assert "\n" not in line
+    assert line.startswith("gguf-server: ")
+    return line
+
+
+def test_version_is_printed() -> None:
+    result = run("--version")
+    assert (result.returncode, result.stdout.strip()) == (0, __version__)
+
+
+def test_help_lists_every_option() -> None:
+    result = run("serve", "--help")
+    assert result.returncode == 0
+    for each in fields(Settings):
+        assert each.name == "model" or flag_name(each.name) in result.stdout
+    assert "GGUF_KV_LAYOUT" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], "VERB"),
+        (["sreve"], "sreve"),
+        (["serve", "--prot", "80"], "--prot"),
+        (["serve", "--por", "80"], "--por"),  # no guessing: options get added
+        (["serve", "--port"], "--port"),
+        (["serve", "a.gguf", "b.gguf"], "b.gguf"),
+        (["serve", "--port", "70000"], "--port needs a whole number from 0 to 65535"),
+        (["serve", "--kv-layout", "both"], "--kv-layout needs one of split, unified"),
+        (["serve", "--slots", "300"], "--slots"),
+        (["serve", "--kv-cells", "10"], "--kv-layout unified"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_code_2(arguments: list[str], wanted: str) -> None:
+    assert wanted in error_line(2, *arguments)
+
+
+def test_a_wrong_variable_is_one_line_and_exit_code_2() -> None:
+    line = error_line(2, "serve", GGUF_SLOTS="many")
+    assert "GGUF_SLOTS needs a whole number from 1 to 256, not 'many'" in line
+
+
+def test_a_file_of_an_option_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    model = tmp_path / "a.gguf"
+    model.write_bytes(b"GGUF" + bytes(100))
+    for flag in ("--chat-template", "--api-key-file"):
+        line = error_line(2, "serve", str(model), flag, "/no/such/file", "--port", "0")
+        assert f"{flag} /no/such/file" in line
+
+
+def test_a_missing_model_is_one_line_and_exit_code_3() -> None:
+    assert "/no/such.gguf does not exist" in error_line(3, "serve", "/no/such.gguf")
+
+
+def test_the_model_may_come_from_the_environment() -> None:
+    assert "/no/such.gguf does not exist" in error_line(3, "serve", MODEL_NAME="/no/such.gguf")
+
+
+def test_a_path_that_no_file_can_have_is_one_line_too() -> None:
+    assert "cannot be read" in error_line(3, "serve", "x" * 300)
+
+
+def test_a_directory_is_one_line_and_exit_code_3(tmp_path: Path) -> None:
+    assert "is a directory" in error_line(3, "serve", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"), [(b"", "is empty"), (b"PK\x03\x04", "is not a GGUF file")]
+)
+def test_a_file_that_is_no_model_is_one_line_and_exit_code_3(
+    tmp_path: Path, content: bytes, wanted: str
+) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(content)
+    assert wanted in error_line(3, "serve", str(path))
+
+
+def test_the_reason_is_left_where_kubernetes_looks_for_it(tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    log.touch()
+    line = error_line(3, "serve", "/no/such.gguf", "--termination-log", str(log))
+    assert log.read_text() == line.removeprefix("gguf-server: ") + "\n"
+
+
+def test_no_termination_log_is_made_where_nobody_looks_for_one(tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    error_line(3, "serve", "/no/such.gguf", "--termination-log", str(log))
+    assert not log.exists()
