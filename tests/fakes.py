@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gguf_server.engine.runner import Chunk, KvCacheFull
+from gguf_server.engine.runner import Chunk, KvCacheFull, Sampler
 from gguf_server.wire.messages import SamplingParams
 
 VOCABULARY_SIZE = 256
@@ -87,7 +87,8 @@ class FakeRunner:
             cells.extend(Cell(token) for token in chunk.tokens)
         self.batches.append(self._batch)
 
-    def sample(self, row: int, sampler: FakeSampler) -> int:
+    def sample(self, row: int, sampler: Sampler) -> int:
+        assert isinstance(sampler, FakeSampler)
         assert not sampler.closed
         return next_token([cell.token for cell in self.slots[self._outputs[row]]])
 

@@ -27,7 +27,7 @@ def main() -> None:
     except StartupError as exc:
         print(f"gguf-server: {exc.message}", file=sys.stderr)
         sys.exit(exc.exit_code)
-    except Exception as exc:  # noqa: BLE001  (the edge: a bug must not greet users with a traceback)
+    except Exception as exc:
         logging.getLogger(__name__).debug("this should not happen", exc_info=True)
         print(
             f"gguf-server: internal error, {type(exc).__name__}: {exc}; "

@@ -29,6 +29,7 @@ A message says what failed, on what, and what to do. HTTP statuses live in ``api
 
 from typing import ClassVar
 
+
 class KitError(Exception):
     """Root of all errors that are shown to a user as one line."""
 
@@ -37,6 +38,7 @@ class KitError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
 
 class RequestError(KitError):
     """One request failed. ``param`` names the offending field, if there is one."""
@@ -48,78 +50,101 @@ class RequestError(KitError):
         self.param = param
         self.retry_after_seconds = retry_after_seconds
 
+
 class InvalidRequest(RequestError):
     code = "invalid_request"
+
 
 class UnsupportedParameter(RequestError):
     code = "unsupported_parameter"
 
+
 class ContextLengthExceeded(RequestError):
     code = "context_length_exceeded"
+
 
 class ChatTemplateError(RequestError):
     code = "chat_template_error"
 
+
 class InvalidApiKey(RequestError):
     code = "invalid_api_key"
+
 
 class NotFound(RequestError):
     code = "not_found"
 
+
 class ModelNotFound(RequestError):
     code = "model_not_found"
+
 
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
 
+
 class RequestTooLarge(RequestError):
     code = "request_too_large"
+
 
 class QueueFull(RequestError):
     code = "queue_full"
 
+
 class ModelLoading(RequestError):
     code = "model_loading"
+
 
 class EngineUnavailable(RequestError):
     code = "engine_unavailable"
 
+
 class EngineDied(RequestError):
     code = "engine_died"
+
 
 class ServerDraining(RequestError):
     code = "server_draining"
 
+
 class InternalError(RequestError):
     code = "internal_error"
+
 
 class StartupError(KitError):
     """The process cannot go on; it ends with ``exit_code``."""
 
     exit_code: ClassVar[int] = 1
 
+
 class SettingsError(StartupError):
     code = "invalid_settings"
     exit_code = 2
+
 
 class ModelFileError(StartupError):
     code = "invalid_model_file"
     exit_code = 3
 
+
 class LoadError(StartupError):
     code = "load_failed"
     exit_code = 4
+
 
 class CrashLoop(StartupError):
     code = "crash_loop"
     exit_code = 5
 
+
 class AddressInUse(StartupError):
     code = "address_in_use"
     exit_code = 6
 
+
 _REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}
 
-def request_error(code: str, message: str) -> RequestError:
+
+def request_error(code: str, message: str, param: str | None = None) -> RequestError:
     """The request error with this ``code``, as the engine names it on the wire."""
-    return _REQUEST_ERRORS.get(code, InternalError)(message)
+    return _REQUEST_ERRORS.get(code, InternalError)(message, param=param)

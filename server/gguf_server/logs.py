@@ -46,7 +46,5 @@ def configure(level: str, log_format: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def _with_traceback(
-    formatter: logging.Formatter, record: logging.LogRecord, line: str
-) -> str:
+def _with_traceback(formatter: logging.Formatter, record: logging.LogRecord, line: str) -> str:
     return f"{line}\n{formatter.formatException(record.exc_info)}" if record.exc_info else line

@@ -28,7 +28,7 @@ _BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """uvicorn closes its socket at SIGTERM at once; a drain must come first, so signals are ours."""
+    """uvicorn would close its socket at SIGTERM at once, before a drain: signals are ours."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -48,11 +48,11 @@ class Server:
         self._settings = settings
         self._metrics = Metrics()
         self._process = EngineProcess(
-            settings.engine_config(), _patience(settings), log_level=settings.log_level
+            settings.engine_config(),
+            _patience(settings),
+            environment=settings.engine_environment(),
         )
-        self._client = EngineClient(
-            self._process, self._metrics, max_waiting=settings.max_waiting
-        )
+        self._client = EngineClient(self._process, self._metrics, max_waiting=settings.max_waiting)
         self._api_keys = _api_keys(settings)
         self._renderer = TemplateRenderer(template=_read_template(settings.chat_template))
         self._stopping = asyncio.Event()
@@ -61,6 +61,7 @@ class Server:
     async def run(self) -> None:
         """Until a signal, or until the engine cannot be kept."""
         listener = listen(self._settings.host, self._settings.port)
+        await self._renderer.start()
         http = self._http()
         engine = asyncio.create_task(self._process.run())
         serving = asyncio.create_task(http.serve(sockets=[listener]))

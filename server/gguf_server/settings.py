@@ -18,6 +18,7 @@ from gguf_server.wire.messages import (
     FlashAttention,
     KvLayout,
     LoadMode,
+    LogLevel,
     LoraFile,
     RopeScaling,
 )
@@ -25,16 +26,13 @@ from gguf_server.wire.messages import (
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 MAX_SLOT_IDS = 256  # LLAMA_MAX_SEQ
 
-LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 
 Parser = Callable[[str], Any]
 
 
 def _option(default: object, parse: Parser, help_text: str, metavar: str = "") -> Any:
-    return field(
-        default=default, metadata={"parse": parse, "help": help_text, "metavar": metavar}
-    )
+    return field(default=default, metadata={"parse": parse, "help": help_text, "metavar": metavar})
 
 
 def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Parser:
@@ -89,7 +87,9 @@ def _lora(text: str) -> tuple[LoraFile, ...]:
     adapters = []
     for part in _list(text):
         path, separator, scale = part.rpartition(":")
-        adapters.append(LoraFile(path, _float(-100, 100)(scale)) if separator else LoraFile(part, 1))
+        adapters.append(
+            LoraFile(path, _float(-100, 100)(scale)) if separator else LoraFile(part, 1)
+        )
     return tuple(adapters)
 
 
@@ -110,7 +110,9 @@ class Settings:
     port: int = _option(8000, _int(0, 65535), "port to listen on; 0 takes a free one", "N")
     api_keys: tuple[str, ...] = _option((), _list, "keys that may call the API", "KEYS")
     api_key_file: str = _option("", str, "file with one API key a line", "FILE")
-    cors_origins: tuple[str, ...] = _option((), _list, "origins that browsers may call from", "URLS")
+    cors_origins: tuple[str, ...] = _option(
+        (), _list, "origins that browsers may call from", "URLS"
+    )
     max_body_bytes: int = _option(8 << 20, _int(1024), "largest request body", "N")
     max_waiting: int = _option(64, _int(0), "requests that may wait for a slot; then 429", "N")
 
@@ -165,7 +167,10 @@ class Settings:
     max_crashes: int = _option(3, _int(1), "engine crashes within the window until exit", "N")
     crash_window_seconds: float = _option(600.0, _float(1), "the window", "S")
     termination_log: str = _option(
-        "/dev/termination-log", str, "the reason of a failure is written there, if it exists", "FILE"
+        "/dev/termination-log",
+        str,
+        "the reason of a failure is written there, if it exists",
+        "FILE",
     )
 
     # Logs
@@ -175,7 +180,7 @@ class Settings:
     @classmethod
     def read(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> "Settings":
         """From command-line flags and the environment, as text; raises ``SettingsError``."""
-        values = {}
+        values: dict[str, Any] = {}
         for each in fields(cls):
             flag, variable = flag_name(each.name), environment_name(each.name)
             if each.name in flags:
@@ -212,6 +217,15 @@ class Settings:
         """The model's name in the API."""
         return self.served_model_name or self.model_path.name.removesuffix(".gguf")
 
+    def engine_environment(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The engine's environment: ours, and how long OpenMP's threads spin at a barrier.
+
+        By default they spin for milliseconds, which on a shared or throttled CPU is time taken
+        from the thread they wait for: decoding beside one busy process took over ten times as
+        long. A short spin is as fast on idle cores. Whoever sets these variables knows better.
+        """
+        return {"GOMP_SPINCOUNT": "10000", **environ}
+
     def engine_config(self) -> EngineConfig:
         """What the engine process needs to know of all this."""
         threads = self.threads or usable_cpus()
@@ -229,8 +243,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare every option as a flag whose value stays text; ``Settings.read`` parses it."""
     for each in fields(Settings):
         if each.name == "model":
-            parser.add_argument("model", nargs="?", metavar="FILE", default=argparse.SUPPRESS,
-                                help=f"{each.metadata['help']} [MODEL_NAME]")
+            parser.add_argument(
+                "model",
+                nargs="?",
+                metavar="FILE",
+                default=argparse.SUPPRESS,
+                help=f"{each.metadata['help']} [MODEL_NAME]",
+            )
             continue
         shown = f" (default: {each.default})" if each.default not in ("", ()) else ""
         parser.add_argument(

@@ -41,7 +41,8 @@ class ServerUnderTest:
         self.output: list[str] = []
         self._urls: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._readers = [
-            threading.Thread(target=self._read_errors), threading.Thread(target=self._read_output)
+            threading.Thread(target=self._read_errors),
+            threading.Thread(target=self._read_output),
         ]
         for reader in self._readers:
             reader.start()
@@ -116,7 +117,9 @@ class ServerUnderTest:
 
 def _children(pid: int) -> list[int]:
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
     except FileNotFoundError:
         return []
 
@@ -150,8 +153,12 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerUnderTest]:
-    """One server for tests that leave it as it was: 16 slots, the embedded model."""
-    shared = ServerUnderTest("--slots", "16", "--context", "2048")
+    """One server for tests that leave it as it was: 16 slots, the embedded model.
+
+    Its batches are small: from 64 tokens on, llama.cpp's CPU kernels round differently, and what
+    is batched together depends on the moment.
+    """
+    shared = ServerUnderTest("--slots", "16", "--context", "2048", "--max-batch-tokens", "32")
     shared.wait_until_ready()
     yield shared
     shared.stop()

@@ -1,5 +1,6 @@
 """What can go wrong on a host does go wrong here, for real, and the API never goes dark."""
 
+import contextlib
 import json
 import os
 import signal
@@ -44,7 +45,10 @@ class Stream:
 
     def _read(self) -> None:
         url = f"{self._server.url}/v1/completions"
-        with self._server.http.stream("POST", url, json=self._body) as response:
+        with (
+            contextlib.suppress(httpx.RemoteProtocolError),  # cut off: there is just no more
+            self._server.http.stream("POST", url, json=self._body) as response,
+        ):
             for line in response.iter_lines():
                 if line.startswith("data: "):
                     self.events.append(line.removeprefix("data: "))
@@ -101,9 +105,7 @@ def test_requests_that_come_while_the_engine_is_replaced_are_told_when_to_try_ag
     assert int(answer.headers["retry-after"]) >= 1
 
 
-def test_a_crash_loop_ends_with_an_exit_code_and_the_reason(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_a_crash_loop_ends_with_an_exit_code_and_the_reason(serve: Serve, tmp_path: Path) -> None:
     termination_log = tmp_path / "termination-log"
     termination_log.touch()
     server = serve("--max-crashes", "2", "--termination-log", str(termination_log))
@@ -222,8 +224,7 @@ def test_a_client_that_hangs_up_is_no_longer_computed_for(serve: Serve) -> None:
         next(response.iter_lines())
         assert server.metric("num_requests_running") == 1
     until(lambda: server.metric('requests_total{finished_reason="cancelled"}') == 1, "cancelled")
-    steps = server.metric("generation_tokens_total")
-    assert steps < LONG["max_tokens"]
+    assert server.metric("generation_tokens_total") < 1500
 
 
 def test_a_client_that_hangs_up_before_the_answer_is_cancelled_too(serve: Serve) -> None:
@@ -240,8 +241,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(serve: Se
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert error["code"] == "context_length_exceeded"
-    assert "400" in error["message"]
-    assert "256" in error["message"]
+    assert "has 401 tokens, the context holds 256" in error["message"]
 
 
 @pytest.mark.parametrize(

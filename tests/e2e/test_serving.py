@@ -81,12 +81,20 @@ def test_a_long_prompt_leaves_no_stream_out_of_any_step(serve: Serve) -> None:
 def test_a_unified_cache_that_runs_full_preempts_and_every_text_is_as_without(
     serve: Serve,
 ) -> None:
-    roomy = serve("--kv-layout", "unified", "--slots", "4", "--context", "512")
+    # Small batches: llama.cpp's CPU kernels round differently from 64 tokens on, and a preempted
+    # sequence computes in a few chunks what it first computed token by token.
+    unified = ("--kv-layout", "unified", "--slots", "4", "--context", "512")
+    roomy = serve(*unified, "--max-batch-tokens", "32")
     expected = asyncio.run(_complete_all(roomy))
     tight = serve(
-        "--kv-layout", "unified", "--slots", "4", "--context", "512", "--kv-cells", "512",
-        "--output-reservation-tokens", "8",
-    )  # fmt: skip
+        *unified,
+        "--max-batch-tokens",
+        "32",
+        "--kv-cells",
+        "512",
+        "--output-reservation-tokens",
+        "8",
+    )
     assert asyncio.run(_complete_all(tight)) == expected
     assert tight.metric("preemptions_total") > 0
 
@@ -103,7 +111,7 @@ def test_api_keys_guard_the_api_but_not_the_probes(serve: Serve) -> None:
     assert server.probe("readyz") == 200
     assert server.post("v1/completions", prompt="x", max_tokens=1).status_code == 401
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="two") as client:
-        assert client.completions.create(model="any", prompt="x", max_tokens=1).choices
+        assert client.models.list().data
 
 
 async def _stream(client: openai.AsyncOpenAI, text: str) -> str:
@@ -147,9 +155,7 @@ def _cached(usage: openai.types.CompletionUsage) -> int:
 async def _mixed_load(server: ServerUnderTest) -> list[int]:
     """Two streams, and a prompt of some 2,000 tokens while they run."""
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
-        streams = [
-            asyncio.create_task(_count(client, f"Story {n}:", 256)) for n in range(2)
-        ]
+        streams = [asyncio.create_task(_count(client, f"Story {n}:", 256)) for n in range(2)]
         long = asyncio.create_task(_count(client, "many words " * 1000, 8))
         return list(await asyncio.gather(*streams, long))
 

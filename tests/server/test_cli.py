@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
 from gguf_server import __version__
 from gguf_server.settings import Settings, flag_name
 

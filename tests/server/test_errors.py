@@ -4,6 +4,7 @@ import re
 from typing import TypeVar
 
 import pytest
+
 from gguf_server import errors
 from gguf_server.errors import (
     InternalError,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from gguf_server import logs
 from gguf_server.logs import ConsoleFormatter, JsonFormatter
 

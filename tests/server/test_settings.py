@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gguf_server.errors import SettingsError
 from gguf_server.settings import (
     EMBEDDED_MODEL,

@@ -1,7 +1,5 @@
 """``/v1/chat/completions``: messages through the chat template, then as any completion."""
 
-import math
-
 from fastapi import APIRouter
 from msgspec import UNSET, Struct, UnsetType
 from starlette.responses import Response
@@ -9,14 +7,11 @@ from starlette.responses import Response
 from gguf_server.api.answers import Shape
 from gguf_server.api.errors import ErrorAnswers
 from gguf_server.api.generation import GenerationResponse
-from gguf_server.api.health import describe
 from gguf_server.api.models import ServedModel
 from gguf_server.api.schema import ChatRequest
-from gguf_server.errors import ModelLoading
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.supervisor.client import EngineClient
-from gguf_server.supervisor.status import Status
-from gguf_server.wire.messages import FinishReason, ModelFacts
+from gguf_server.wire.messages import FinishReason
 
 
 class ChatMessage(Struct, frozen=True):
@@ -64,15 +59,7 @@ def chat_router(
     async def chat(body: ChatRequest) -> Response:
         served.require(body.model)
         messages = [message.as_data() for message in body.messages]
-        prompt = await renderer.render(messages, _facts(engine.status))
+        prompt = await renderer.render(messages, engine.require_engine())
         return GenerationResponse(engine, errors, CHAT, body, prompt, served.name)
 
     return router
-
-
-def _facts(status: Status) -> ModelFacts:
-    """Of the model, whose template is needed before the engine is asked anything."""
-    if status.facts is None:
-        retry_after = math.ceil(status.remaining_seconds or 5)
-        raise ModelLoading(describe(status), retry_after_seconds=retry_after)
-    return status.facts

@@ -23,7 +23,7 @@ from gguf_server.api.stream import (
     event,
     while_connected,
 )
-from gguf_server.errors import QueueFull, RequestError
+from gguf_server.errors import InvalidRequest, QueueFull, RequestError
 from gguf_server.supervisor.client import EngineClient
 from gguf_server.supervisor.generation import Generation
 
@@ -67,6 +67,9 @@ class GenerationResponse(Response):
 
     async def _submit(self, open_sequences: AsyncExitStack) -> list[Generation]:
         """All ``n`` sequences, accepted by the engine, or none."""
+        if self._request.n > self._engine.capacity:
+            msg = f"n={self._request.n} can never run: {self._engine.capacity} requests may be open"
+            raise InvalidRequest(msg, param="n")
         generations: list[Generation] = []
         for index in range(self._request.n):
             try:

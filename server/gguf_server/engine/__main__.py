@@ -1,4 +1,4 @@
-"""The engine process: ``python -m gguf_server.engine FD LOG_LEVEL``. Started by the supervisor.
+"""The engine process: ``python -m gguf_server.engine FD``. Started by the supervisor.
 
 Exit codes: 0 the other side is gone, 1 llama.cpp is in an unknown state, 4 the model cannot be
 loaded. An ``abort()`` inside llama.cpp ends it by a signal; the supervisor sees all of these.
@@ -67,23 +67,22 @@ class Channel:
 def main() -> None:
     """Load what the first message says, then run until the API process is gone."""
     _die_with_parent()
-    fd, log_level = int(sys.argv[1]), sys.argv[2]
-    logging.basicConfig(level=log_level.upper(), format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the API process decides when to stop
-    channel = Channel(fd)
+    channel = Channel(int(sys.argv[1]))
     try:
         _serve(channel)
     except LoadError as exc:
         channel.send(LoadFailed(exc.message))
         sys.exit(exc.exit_code)
     except EngineFatal as exc:
-        _log.error("%s", exc)  # noqa: TRY400  (one line is what the supervisor passes on)
+        _log.error("%s", exc)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as exc:  # noqa: BLE001  (a bug of ours: one line, the supervisor replaces us)
-        _log.error("%s: %s", type(exc).__name__, exc, exc_info=_log.isEnabledFor(logging.DEBUG))  # noqa: TRY400
+        _log.error("%s: %s", type(exc).__name__, exc, exc_info=_log.isEnabledFor(logging.DEBUG))
         sys.exit(1)
 
 
@@ -99,6 +98,7 @@ def _serve(channel: Channel) -> None:
     if not isinstance(first, Load) or first.protocol_version != PROTOCOL_VERSION:
         msg = "the server and its engine are of different versions; reinstall gguf-server"
         raise LoadError(msg)
+    logging.getLogger().setLevel(first.config.log_level.upper())
     model, seconds = _load(first.config, channel)
     channel.send(LoadProgress("warmup", 0.0))
     began = time.monotonic()

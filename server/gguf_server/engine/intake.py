@@ -74,23 +74,23 @@ class Intake:
                 "for prompt and answer together; shorten the prompt or raise --context"
             )
             return Rejected(submit.id, "context_length_exceeded", msg)
-        return self._unknown(submit.id, tokens) or self._unknown(
-            submit.id, list(submit.sampling.logit_bias)
+        return self._unknown(submit.id, tokens, "prompt") or self._unknown(
+            submit.id, list(submit.sampling.logit_bias), "logit_bias"
         )
 
     def _detokenize(self, message: Detokenize) -> None:
-        refusal = self._unknown(message.id, list(message.tokens))
+        refusal = self._unknown(message.id, list(message.tokens), "tokens")
         if refusal is not None:
             self._send(refusal)
             return
         pieces = b"".join(self._vocabulary.piece(token) for token in message.tokens)
         self._send(Detokenized(message.id, pieces.decode("utf-8", "replace")))
 
-    def _unknown(self, message_id: int, tokens: list[int]) -> Rejected | None:
+    def _unknown(self, message_id: int, tokens: list[int], param: str) -> Rejected | None:
         """The refusal of token ids that the vocabulary does not have."""
         size = len(self._vocabulary)
         if tokens and not 0 <= min(tokens) <= max(tokens) < size:
             bad = next(token for token in tokens if not 0 <= token < size)
             msg = f"token {bad} is outside the vocabulary of {size} tokens"
-            return Rejected(message_id, "invalid_request", msg)
+            return Rejected(message_id, "invalid_request", msg, param)
         return None

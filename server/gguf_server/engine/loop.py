@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gguf_server.engine.pace import StepPacer
-from gguf_server.engine.runner import Chunk, EngineFatal, KvCacheFull, Runner, Vocabulary
+from gguf_server.engine.runner import EngineFatal, KvCacheFull, Runner, Vocabulary
 from gguf_server.engine.scheduler import CopyPrefix, Scheduler, StepPlan
 from gguf_server.engine.sequence import Sequence
 from gguf_server.engine.text import TextStream
@@ -216,9 +216,7 @@ class Engine:
         )
         outcome, self._outcome = self._outcome, _Outcome()
         self._send(
-            StepOutput(
-                stats, outcome.started, outcome.deltas, outcome.finished, outcome.failed
-            )
+            StepOutput(stats, outcome.started, outcome.deltas, outcome.finished, outcome.failed)
         )
 
     # --- sequences ---------------------------------------------------------------------------

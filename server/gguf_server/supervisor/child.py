@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gguf_server.wire.framing import FrameReader, encode
@@ -37,7 +37,7 @@ class Child:
         self._stderr = asyncio.create_task(self._read_stderr())
 
     @classmethod
-    async def start(cls, command: Sequence[str], log_level: str) -> "Child":
+    async def start(cls, command: Sequence[str], environment: Mapping[str, str]) -> "Child":
         ours, theirs = socket.socketpair()
         with theirs:
             reader, writer = await asyncio.open_connection(sock=ours)
@@ -45,9 +45,10 @@ class Child:
                 process = await asyncio.create_subprocess_exec(
                     *command,
                     str(theirs.fileno()),
-                    log_level,
                     pass_fds=(theirs.fileno(),),
+                    env=environment,
                     stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,
                 )
             except BaseException:  # cancelled above all

@@ -63,6 +63,11 @@ class EngineClient:
         """Requests that have not ended."""
         return len(self._open)
 
+    @property
+    def capacity(self) -> int:
+        """How many requests may be open at once, running and waiting."""
+        return self.require_engine().slots + self._max_waiting
+
     # --- asking ------------------------------------------------------------------------------
 
     def generate(
@@ -74,8 +79,8 @@ class EngineClient:
         sampling: SamplingParams,
     ) -> Generation:
         """Submit one sequence. Raises at once when it cannot even wait."""
-        facts = self._require_engine()
-        if len(self._open) >= facts.slots + self._max_waiting:
+        facts = self.require_engine()
+        if len(self._open) >= self.capacity:
             msg = (
                 f"{len(self._open)} requests are running or waiting, which is the limit "
                 f"({facts.slots} slots, {self._max_waiting} waiting); try again later"
@@ -131,7 +136,9 @@ class EngineClient:
                 if generation := self._open.get(message.id):
                     generation.accept(message.num_prompt_tokens)
             case Rejected():
-                self._end_with_error(message.id, message.code, message.message)
+                self._end_with_error(
+                    message.id, request_error(message.code, message.message, message.param)
+                )
             case Tokenized() | Detokenized():
                 answer = self._answers.pop(message.id, None)
                 if answer is not None and not answer.done():
@@ -165,10 +172,9 @@ class EngineClient:
                 self._metrics.finished(generation, finished.reason, now)
                 generation.finish(finished.reason)
         for failed in output.failed:
-            self._end_with_error(failed.id, failed.code, failed.message)
+            self._end_with_error(failed.id, request_error(failed.code, failed.message))
 
-    def _end_with_error(self, message_id: int, code: str, message: str) -> None:
-        error = request_error(code, message)
+    def _end_with_error(self, message_id: int, error: RequestError) -> None:
         if generation := self._open.pop(message_id, None):
             generation.fail(error)
         answer = self._answers.pop(message_id, None)
@@ -185,7 +191,8 @@ class EngineClient:
             self._metrics.cancelled()
 
     async def _ask(self, question: Tokenize | Detokenize) -> Tokenized | Detokenized:
-        self._require_engine()
+        self.require_engine()
+        answer: asyncio.Future[Tokenized | Detokenized]
         answer = asyncio.get_running_loop().create_future()
         self._answers[question.id] = answer
         try:
@@ -194,7 +201,8 @@ class EngineClient:
         finally:
             self._answers.pop(question.id, None)
 
-    def _require_engine(self) -> ModelFacts:
+    def require_engine(self) -> ModelFacts:
+        """The model that is being served; raises the error that says why there is none."""
         status = self.status
         if status.state is State.READY and status.facts is not None:
             return status.facts

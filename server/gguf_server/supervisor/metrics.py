@@ -17,6 +17,12 @@ _PHASES = ("schedule", "fill", "decode", "sample", "text")
 class Metrics:
     """All series of one server, in a registry of its own."""
 
+    _running: Gauge
+    _waiting: Gauge
+    _kv_used: Gauge
+    _kv_usage: Gauge
+    _largest_prefill: int
+
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._request_series()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,20 +55,23 @@ class Patience:
 
 
 class EngineProcess:
-    """Keeps one engine running. ``status`` can be read at any time and never waits."""
+    """Keeps one engine running. ``status`` can be read at any time and never waits.
+
+    ``environment`` is all that the engine gets to see of ours.
+    """
 
     def __init__(
         self,
         config: EngineConfig,
         patience: Patience,
         *,
-        log_level: str,
+        environment: Mapping[str, str],
         command: Sequence[str] = ENGINE_COMMAND,
     ) -> None:
         self.draining = False
         self._config = config
         self._patience = patience
-        self._log_level = log_level
+        self._environment = environment
         self._command = command
         self._restarts = RestartPolicy(
             max_crashes=patience.max_crashes, window_seconds=patience.crash_window_seconds
@@ -139,7 +142,7 @@ class EngineProcess:
     async def _live(self) -> tuple[str, str]:
         """One engine from start to end; the cause and how it ended."""
         self._stalled = False
-        child = self._child = await Child.start(self._command, self._log_level)
+        child = self._child = await Child.start(self._command, self._environment)
         watchdog = Watchdog(self._patience.load_seconds, time.monotonic())
         watching = asyncio.create_task(self._watch(child, watchdog))
         last_breath_seconds = 0.0
@@ -164,7 +167,7 @@ class EngineProcess:
             try:
                 messages = await child.receive()
             except FramingError as exc:
-                _log.error("the engine does not speak our protocol: %s", exc)  # noqa: TRY400
+                _log.error("the engine does not speak our protocol: %s", exc)
                 child.kill()
                 return
             if not messages:

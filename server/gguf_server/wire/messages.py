@@ -14,6 +14,7 @@ DEFAULT_CONTEXT_TOKENS = 4096
 
 KvLayout = Literal["split", "unified"]
 FlashAttention = Literal["auto", "on", "off"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 RopeScaling = Literal["model", "none", "linear", "yarn"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
@@ -32,8 +33,8 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     """Everything the engine must know to load a model; it reads no environment.
 
     ``context_tokens`` is what one sequence may hold, prompt and output together; 0 takes the
-    model's training context, at most ``DEFAULT_CONTEXT_TOKENS``. ``kv_cells`` counts cells of the whole unified cache; 0 means
-    ``slots * context_tokens``. ``n_gpu_layers`` -1 means all.
+    model's training context, at most ``DEFAULT_CONTEXT_TOKENS``. ``kv_cells`` counts cells of the
+    whole unified cache; 0 means ``slots * context_tokens``. ``n_gpu_layers`` -1 means all.
     """
 
     model_path: str
@@ -59,6 +60,7 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     max_batch_tokens: int = 512
     step_target_seconds: float = 0.25
     output_reservation_tokens: int = 256
+    log_level: LogLevel = "info"
 
 
 class SamplingParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -194,6 +196,7 @@ class Rejected(Struct, frozen=True, tag=True):
     id: int
     code: str
     message: str
+    param: str | None = None
 
 
 class Tokenized(Struct, frozen=True, tag=True):

@@ -9,7 +9,7 @@ from typing import Any, cast
 import uvicorn
 
 from gguf_server.api.app import create_app
-from gguf_server.errors import InvalidRequest, QueueFull, RequestError
+from gguf_server.errors import InvalidRequest, ModelLoading, QueueFull, RequestError
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.supervisor.client import EngineClient
 from gguf_server.supervisor.generation import Generation
@@ -85,6 +85,7 @@ class FakeEngine:
         self.pieces = pieces
         self.finish_reason: FinishReason = "stop"
         self.capacity = 1000
+        self.free_places = 1000
         self.rejection: RequestError | None = None
         self.submitted: list[Submitted] = []
 
@@ -96,8 +97,8 @@ class FakeEngine:
         stop: tuple[str, ...],
         sampling: SamplingParams,
     ) -> Generation:
-        if len(self.submitted) >= self.capacity:
-            msg = f"{self.capacity} requests are running or waiting"
+        if len(self.submitted) >= self.free_places:
+            msg = f"{self.free_places} requests are running or waiting"
             raise QueueFull(msg, retry_after_seconds=7)
         generation = Generation(len(self.submitted), 0.0, self._leave)
         self.submitted.append(Submitted(prompt, max_tokens, stop, sampling, generation))
@@ -110,6 +111,11 @@ class FakeEngine:
                 generation.add(piece, 1, 0.0)
             generation.finish(self.finish_reason)
         return generation
+
+    def require_engine(self) -> ModelFacts:
+        if self.status.facts is None:
+            raise ModelLoading("the model is still loading", retry_after_seconds=17)
+        return self.status.facts
 
     async def tokenize(
         self, text: str, *, add_special: bool, parse_special: bool

@@ -112,7 +112,7 @@ async def test_another_model_is_not_found(http):
 
 
 async def test_a_full_queue_says_when_to_come_back(http, engine, server):
-    engine.capacity = 0
+    engine.free_places = 0
     answer = await http.post("/v1/completions", json=PROMPT)
     assert assert_error(answer, 429, "queue_full")["type"] == "rate_limit_error"
     assert answer.headers["retry-after"] == "7"
@@ -121,12 +121,20 @@ async def test_a_full_queue_says_when_to_come_back(http, engine, server):
 
 async def test_n_beyond_the_queue_runs_none_of_them(http, engine):
     engine.pieces = None
-    engine.capacity = 2
+    engine.free_places = 2
     answer = await http.post("/v1/completions", json={**PROMPT, "n": 3})
     error = assert_error(answer, 429, "queue_full")
     assert error["param"] == "n"
     assert "n=3" in error["message"]
     assert [each.cancelled for each in engine.submitted] == [True, True]
+
+
+async def test_more_choices_than_could_ever_run_are_a_400_not_try_again_later(http, engine):
+    engine.capacity = 2
+    answer = await http.post("/v1/completions", json={**PROMPT, "n": 3})
+    error = assert_error(answer, 400, "invalid_request")
+    assert error["param"] == "n"
+    assert not engine.submitted
 
 
 async def test_chat_while_loading_says_how_far_it_is(http, engine):

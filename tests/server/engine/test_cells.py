@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 import pytest
-from gguf_server.engine.cells import SplitCells, UnifiedCells
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gguf_server.engine.cells import SplitCells, UnifiedCells
 
 SLOTS = 4
 TOTAL = 24

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import pytest
+
 from gguf_server.engine.intake import Intake
 from gguf_server.engine.loop import Command, NewSequence
 from gguf_server.wire.messages import (
@@ -17,7 +18,6 @@ from gguf_server.wire.messages import (
     Tokenize,
     Tokenized,
 )
-
 from tests.fakes import VOCABULARY_SIZE, FakeVocabulary, text_of
 
 CONTEXT = 32

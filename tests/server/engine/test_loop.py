@@ -31,9 +31,7 @@ class Bench:
 
     def submit(self, request_id: int, prompt: list[int], max_tokens: int | None = None) -> None:
         self.prompts[request_id] = (prompt, max_tokens)
-        command = NewSequence(
-            Submit(id=request_id, prompt="", max_tokens=max_tokens), list(prompt)
-        )
+        command = NewSequence(Submit(id=request_id, prompt="", max_tokens=max_tokens), list(prompt))
         self.engine.handle(command)
 
     def cancel(self, request_id: int) -> None:
@@ -63,17 +61,22 @@ class Bench:
         return text_of(expected_output(prompt, count))
 
     def ends(self) -> Counter[int]:
-        return Counter(
-            end.id for out in self.outputs for end in [*out.finished, *out.failed]
-        )
+        finished = Counter(end.id for out in self.outputs for end in out.finished)
+        return finished + Counter(end.id for out in self.outputs for end in out.failed)
 
     def prefill_tokens(self) -> int:
         return sum(out.stats.prefill_tokens for out in self.outputs)
 
 
 def make_bench(
-    *, slots: int = 4, retained: int = 0, cells: int | None = None, reuse: bool = True,
-    max_batch_tokens: int = 32, target_seconds: float = 8.0, reservation: int = 8,
+    *,
+    slots: int = 4,
+    retained: int = 0,
+    cells: int | None = None,
+    reuse: bool = True,
+    max_batch_tokens: int = 32,
+    target_seconds: float = 8.0,
+    reservation: int = 8,
 ) -> Bench:
     """``cells`` None is a split cache. A token costs one second, so a target is a token count."""
     slot_ids = slots + retained
@@ -92,8 +95,12 @@ def make_bench(
     )
     pacer.observe = lambda num_tokens, seconds: None  # type: ignore[method-assign]
     engine = Engine(
-        runner=runner, vocabulary=FakeVocabulary(), scheduler=scheduler, pacer=pacer,
-        context_tokens=CONTEXT, send=send,
+        runner=runner,
+        vocabulary=FakeVocabulary(),
+        scheduler=scheduler,
+        pacer=pacer,
+        context_tokens=CONTEXT,
+        send=send,
     )
     return Bench(engine, runner, scheduler, outputs=outputs)
 
@@ -134,9 +141,7 @@ def test_each_of_k_waiting_prompts_gets_its_share_within_k_steps() -> None:
     slots_served: set[int] = set()
     for _ in waiting:
         bench.step()
-        slots_served |= {
-            chunk.slot for chunk in bench.runner.batches[-1] if len(chunk.tokens) > 1
-        }
+        slots_served |= {chunk.slot for chunk in bench.runner.batches[-1] if len(chunk.tokens) > 1}
     assert len(slots_served) == len(waiting)
 
 

@@ -1,9 +1,10 @@
 """The prefill budget: what running streams can be asked to wait for."""
 
 import pytest
-from gguf_server.engine.pace import StepPacer
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gguf_server.engine.pace import StepPacer
 
 
 def make_pacer(seconds_per_token: float = 0.001) -> StepPacer:

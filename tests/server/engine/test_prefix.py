@@ -2,9 +2,10 @@
 
 from itertools import takewhile
 
-from gguf_server.engine.prefix import PrefixTree, common_length
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gguf_server.engine.prefix import PrefixTree, common_length
 
 SLOTS = st.integers(0, 5)
 # Few letters and short lists, so that paths meet, part and end within each other.

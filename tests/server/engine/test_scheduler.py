@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+
 from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
 from gguf_server.engine.scheduler import (
     MIN_SHARED_TOKENS,
@@ -14,7 +15,6 @@ from gguf_server.engine.scheduler import (
     Truncate,
 )
 from gguf_server.engine.sequence import Sequence
-
 from tests.fakes import FakeSampler
 
 CONTEXT = 200

@@ -2,9 +2,10 @@
 
 from itertools import pairwise
 
-from gguf_server.engine.text import TextStream
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from gguf_server.engine.text import TextStream
 
 # Few letters, so that stop strings overlap with the text and with each other; 1 to 4 bytes each.
 LETTERS = st.text("abé€𝄞", max_size=12)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from gguf_server.errors import ModelFileError
 from gguf_server.models.files import check_model_file
 

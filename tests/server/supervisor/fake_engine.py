@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+
 from gguf_server.wire.framing import FrameReader, encode
 from gguf_server.wire.messages import (
     PROTOCOL_VERSION,
@@ -30,7 +31,6 @@ from gguf_server.wire.messages import (
     TextDelta,
     ToEngine,
 )
-
 from tests.server.supervisor.facts import FACTS, STATS
 
 _BEAT_SECONDS = 0.1

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gguf_server.errors import (
     EngineDied,
     EngineUnavailable,
@@ -42,9 +45,6 @@ from gguf_server.wire.messages import (
     Tokenize,
     Tokenized,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.server.supervisor.facts import FACTS, STATS
 
 SLOTS = FACTS.slots

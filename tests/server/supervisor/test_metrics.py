@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from gguf_server.supervisor.generation import Generation
-from gguf_server.supervisor.metrics import Metrics
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from gguf_server.supervisor.generation import Generation
+from gguf_server.supervisor.metrics import Metrics
 from tests.server.supervisor.facts import FACTS, STATS
 
 

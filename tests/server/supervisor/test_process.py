@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gguf_server.errors import CrashLoop, EngineDied, EngineUnavailable, LoadError
 from gguf_server.supervisor.client import EngineClient
 from gguf_server.supervisor.metrics import Metrics
@@ -33,7 +34,8 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # another process decides when: there is no event to wait for
+    # Another process decides when: there is no event to wait for.
+    while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
@@ -80,7 +82,7 @@ class Stage:
                 max_crashes=max_crashes,
                 crash_window_seconds=600,
             ),
-            log_level="info",
+            environment=os.environ,
             command=(sys.executable, "-c", code, str(self.directory), *lives),
         )
 

@@ -5,6 +5,9 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gguf_server.wire.framing import MAX_FRAME_BYTES, FrameReader, FramingError, encode
 from gguf_server.wire.messages import (
     PROTOCOL_VERSION,
@@ -34,8 +37,6 @@ from gguf_server.wire.messages import (
     Tokenize,
     Tokenized,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CONFIG = EngineConfig(
     model_path="/models/ä.gguf",

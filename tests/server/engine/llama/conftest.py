@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from gguf_server.engine.llama.model import LlamaModel, load
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.wire.messages import EngineConfig
-
 from tests.server.engine.llama import tiny_models
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+
 from gguf_server.engine.llama.log import LlamaLog
 
 ERROR, CONTINUE = 4, 5

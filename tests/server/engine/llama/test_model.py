@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from gguf_server.engine.llama import binding
 from gguf_server.engine.llama.model import LlamaModel, load
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.runner import Chunk
 from gguf_server.errors import LoadError
 from gguf_server.wire.messages import EngineConfig, LoraFile
-
 from tests.server.engine.llama import tiny_models
 
 PROMPT = list(range(300, 340))

@@ -6,6 +6,7 @@ rounds differently, so the same prompt in other chunks gives slightly other logi
 
 import numpy as np
 import pytest
+
 from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.runner import Chunk, EngineFatal, KvCacheFull

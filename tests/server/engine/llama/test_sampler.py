@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gguf_server.engine.llama.sampler import TokenSampler
 from gguf_server.errors import InternalError
 from gguf_server.wire.messages import SamplingParams

@@ -5,9 +5,10 @@ import ctypes
 import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
-from gguf_server.engine.llama.truncation import Truncation, largest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gguf_server.engine.llama.truncation import Truncation, largest
 
 SHAPES = [0.3, 2.0, 8.0]  # flat, like a model's, peaked
 

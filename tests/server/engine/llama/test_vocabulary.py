@@ -1,6 +1,7 @@
 """Text and tokens of the real model."""
 
 import pytest
+
 from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.engine.llama.vocabulary import LlamaVocabulary
 
