@@ -132,7 +132,7 @@ class Settings:
     cache_type_v: str = _option("f16", _choice(CacheType), "type of cached values")
     max_batch_tokens: int = _option(512, _int(16), "most tokens of one step", "N")
     step_target_seconds: float = _option(
-        0.25, _float(0.001), "aim for a step while streams run; bounds their pauses", "S"
+        0.4, _float(0.001), "aim for a step while streams run; bounds their pauses", "S"
     )
     output_reservation_tokens: int = _option(
         256, _int(1), "cells kept for an answer at admission (unified cache)", "N"

@@ -247,3 +247,10 @@ def test_help_shows_defaults_where_there_are_any() -> None:
     assert re.search(r"--port N port to listen on; 0 takes a free one \(default: 8000\)", shown)
     assert "(default: )" not in shown
     assert "(default: ())" not in shown
+
+
+def test_the_engine_sees_our_environment_and_what_it_says_of_spinning_wins() -> None:
+    ours = {"PATH": "/bin"}
+    assert Settings().engine_environment(ours) == {"PATH": "/bin", "GOMP_SPINCOUNT": "10000"}
+    said = {"GOMP_SPINCOUNT": "5"}
+    assert Settings().engine_environment(said) == said

@@ -67,7 +67,7 @@ class Channel:
 def main() -> None:
     """Load what the first message says, then run until the API process is gone."""
     _die_with_parent()
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the API process decides when to stop
     channel = Channel(int(sys.argv[1]))

@@ -113,10 +113,18 @@ class Child:
         stream = self._process.stderr
         assert stream is not None
         while line := await _read_line(stream):
-            text = line.decode("utf-8", "replace").rstrip()
+            level, text = _level_of(line.decode("utf-8", "replace").rstrip())
             if text:
+                _log.log(level, "%s", text)
+            if text and level >= logging.WARNING:
                 self._last_words.append(text)
-                _log.warning("%s", text)
+
+
+def _level_of(line: str) -> tuple[int, str]:
+    """The engine's own lines begin with their level; what crashes does not and is an error."""
+    name, _, text = line.partition(" ")
+    level = logging.getLevelNamesMapping().get(name)
+    return (logging.ERROR, line) if level is None else (level, text)
 
 
 async def _read_line(stream: asyncio.StreamReader) -> bytes:

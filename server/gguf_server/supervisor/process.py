@@ -28,6 +28,15 @@ from gguf_server.wire.messages import (
 )
 
 _log = logging.getLogger(__name__)
+
+
+def _summary(facts: ModelFacts) -> str:
+    return (
+        f"{facts.architecture}, {facts.num_params / 1e9:.2f}B parameters, {facts.slots} slots of "
+        f"{facts.context_tokens} tokens ({facts.kv_layout} KV cache), {'; '.join(facts.devices)}"
+    )
+
+
 _LAST_BREATH_SECONDS = 2.0
 
 
@@ -217,7 +226,7 @@ class EngineProcess:
         seconds = time.monotonic() - self._since
         self._state, self._ever_ready, self._facts = State.READY, True, facts
         self._stage, self._fraction, self._reason = "ready", 1.0, ""
-        _log.info("model ready in %.1f s: %s", seconds, facts.description)
+        _log.info("model ready in %.1f s: %s", seconds, _summary(facts))
         if facts.prefix_reuse:
             _log.warning("prefixes are not reused: %s", facts.prefix_reuse)
         if self._listener is not None:

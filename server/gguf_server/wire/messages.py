@@ -58,7 +58,7 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     threads: int = 1
     threads_batch: int = 1
     max_batch_tokens: int = 512
-    step_target_seconds: float = 0.25
+    step_target_seconds: float = 0.4
     output_reservation_tokens: int = 256
     log_level: LogLevel = "info"
 

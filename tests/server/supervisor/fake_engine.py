@@ -1,4 +1,4 @@
-"""An engine without a model that does what it is told: ``fake_engine.py DIR LIFE... FD LEVEL``.
+"""An engine without a model that does what it is told: ``fake_engine.py DIR LIFE... FD``.
 
 Each start takes the next LIFE, the last one again and again: acts separated by spaces, some with
 an argument after a colon. DIR counts the starts.
@@ -107,7 +107,7 @@ class FakeEngine:
 
 
 def main() -> None:
-    directory, *lives, fd, _ = sys.argv[1:]
+    directory, *lives, fd = sys.argv[1:]
     starts = Path(directory) / "starts"
     with starts.open("a") as file:
         file.write(f"{os.getpid()}\n")

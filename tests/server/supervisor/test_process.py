@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,15 +106,19 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 
 
+@pytest.fixture
+def long_last_breath(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for an engine to end by itself, where it is wrong, cannot be overlooked."""
+    monkeypatch.setattr("gguf_server.supervisor.process._LAST_BREATH_SECONDS", 50.0)
+
+
 @asynccontextmanager
-async def running(process: EngineProcess) -> AsyncIterator["asyncio.Task[None]"]:
-    task = asyncio.create_task(process.run())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError, LoadError, CrashLoop):
-            await task
+async def running(process: EngineProcess) -> AsyncIterator[None]:
+    """Ends the test at once if the supervisor gives up, and the supervisor with the test."""
+    async with asyncio.TaskGroup() as tasks:
+        supervising = tasks.create_task(process.run())
+        yield
+        supervising.cancel()
 
 
 # --- a good day ----------------------------------------------------------------------------------
@@ -145,7 +149,7 @@ def test_an_engine_loads_tells_how_far_it_is_and_is_ready(stage: Stage) -> None:
 
 def test_an_engine_that_waits_for_work_is_not_called_stuck(stage: Stage) -> None:
     async def story() -> None:
-        process = stage.process("ready serves:2.5 exits:0", step=0.6)
+        process = stage.process("ready serves:3 exits:0", step=1.0)
         async with running(process):
             await until(lambda: process.status.restarts)
             assert process.status.reason == "the engine exited with code 0"
@@ -161,7 +165,7 @@ def test_a_load_that_gets_on_is_never_given_up_however_long_it_takes(
     stage: Stage, way: str
 ) -> None:
     async def story() -> None:
-        process = stage.process(f"{way}:3 ready serves", load=0.8)
+        process = stage.process(f"{way}:3.5 ready serves", load=1.2)
         async with running(process):
             await until(lambda: process.status.state is State.READY)
             assert process.status.restarts == 0
@@ -282,13 +286,14 @@ def test_a_crash_loop_ends_with_the_reason(stage: Stage, life: str) -> None:
     run(story())
 
 
+@pytest.mark.usefixtures("long_last_breath")
 def test_an_engine_that_speaks_another_language_is_replaced_at_once(stage: Stage) -> None:
     async def story() -> None:
         process = stage.process("ready babbles hangs", "ready serves")
         began = time.monotonic()
         async with running(process):
             await until(lambda: process.status.restarts == 1)
-            assert time.monotonic() - began < 2 * 5.0
+            assert time.monotonic() - began < 20
             await until(lambda: process.status.state is State.READY)
         stage.assert_nobody_is_left()
 
@@ -316,15 +321,15 @@ def test_an_engine_that_falls_silent_is_found_within_the_limit_and_replaced(
     stage: Stage, way: str
 ) -> None:
     async def story() -> None:
-        process = stage.process(f"ready serves:0.3 {way}", "ready serves", step=0.6)
+        process = stage.process(f"ready serves:0.3 {way}", "ready serves", step=1.0)
         witness = Witness(process)
         process.listen(witness)
         async with running(process):
             await until(lambda: process.status.state is State.READY)
             began = time.monotonic()
             await until(lambda: process.status.restarts == 1)
-            # 0.3 s of service, the limit, one check: a machine under load gets as much again.
-            assert time.monotonic() - began < 2 * (0.3 + 0.6 + 0.5)
+            # 0.3 s of service, the limit, one check: 1.8 s, and more on a machine under load.
+            assert time.monotonic() - began < 5
             await until(lambda: process.status.state is State.READY)
         [(cause, reason)] = witness.lost
         assert cause == "stall"
@@ -336,7 +341,7 @@ def test_an_engine_that_falls_silent_is_found_within_the_limit_and_replaced(
 
 def test_an_engine_whose_warm_up_was_slow_gets_more_time_for_a_step(stage: Stage) -> None:
     async def story() -> None:
-        process = stage.process("ready:60 hangs", step=0.6)
+        process = stage.process("ready:60 hangs", step=1.0)
         async with running(process):
             await until(lambda: process.status.state is State.READY)
             began = time.monotonic()
@@ -349,6 +354,7 @@ def test_an_engine_whose_warm_up_was_slow_gets_more_time_for_a_step(stage: Stage
 # --- the end -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("long_last_breath")
 @pytest.mark.parametrize("life", ["loads:60", "hangs", "ready serves", "ready hangs", "stops"])
 def test_cancellation_leaves_no_child_behind_and_does_not_wait_for_one(
     stage: Stage, life: str
@@ -360,7 +366,7 @@ def test_cancellation_leaves_no_child_behind_and_does_not_wait_for_one(
             if "ready" in life:
                 await until(lambda: process.status.state is State.READY)
             began = time.monotonic()
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 20
         assert process.pid is None
         stage.assert_nobody_is_left()
 
@@ -389,7 +395,7 @@ def test_every_open_request_gets_its_text_and_one_error_when_the_engine_is_lost(
     stage: Stage, number: signal.Signals
 ) -> None:
     async def story() -> None:
-        process = stage.process("ready serves", step=0.6)
+        process = stage.process("ready serves", step=1.0)
         client = EngineClient(process, Metrics(), max_waiting=4)
         async with running(process):
             await client.ready.wait()

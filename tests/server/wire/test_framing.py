@@ -62,6 +62,7 @@ CONFIG = EngineConfig(
     max_batch_tokens=256,
     step_target_seconds=0.125,
     output_reservation_tokens=64,
+    log_level="debug",
 )
 SAMPLING = SamplingParams(
     temperature=0.5,

@@ -24,10 +24,15 @@ _GENERIC: Final = re.compile(
 )
 
 
+# Of the whole cache, which many sequences share; ``model`` warns of what one sequence may hold.
+_MISLEADING: Final = "possible training context overflow"
+
+
 def log_warnings(level: int, line: str) -> None:
-    """The default sink: warnings and errors to the log, the rest nowhere."""
-    if level >= logging.WARNING:
-        _logger.log(level, "llama.cpp: %s", line)
+    """The default sink: warnings and errors as they are, all the rest for debugging."""
+    if _MISLEADING not in line:
+        shown = level if level >= logging.WARNING else logging.DEBUG
+        _logger.log(shown, "llama.cpp: %s", line)
 
 
 class LlamaLog:

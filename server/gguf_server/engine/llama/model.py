@@ -147,7 +147,15 @@ def _check_architecture(config: EngineConfig, weights: binding.Model) -> None:
 
 def _new_context(config: EngineConfig, weights: binding.Model, log: LlamaLog) -> binding.Context:
     log.forget_errors()
-    wanted = parameters.context_tokens(config, weights.number("n_ctx_train"))
+    trained = weights.number("n_ctx_train")
+    wanted = parameters.context_tokens(config, trained)
+    if wanted > trained:
+        _logger.warning(
+            "a context of %d tokens is more than the %d that the model was trained on; answers "
+            "to long prompts may be poor",
+            wanted,
+            trained,
+        )
     settings = parameters.context_settings(config, wanted)
     context = weights.new_context(settings)
     if context is None:

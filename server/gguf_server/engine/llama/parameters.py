@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from gguf_server.engine.llama import binding
 from gguf_server.wire.messages import DEFAULT_CONTEXT_TOKENS, EngineConfig
 
+_STREAM_UNIT = 256  # llama.cpp rounds each stream of a split cache up to this
+
 
 def model_settings(config: EngineConfig) -> binding.Settings:
     return {
@@ -31,10 +33,11 @@ def context_settings(config: EngineConfig, context_tokens: int) -> binding.Setti
     """Unset rope settings stay the model's."""
     sequences = num_sequences(config)
     unified = config.kv_layout == "unified"
+    stream_cells = -(-context_tokens // _STREAM_UNIT) * _STREAM_UNIT
     shared_cells = config.kv_cells or config.slots * context_tokens
     max_batch_tokens = max(config.max_batch_tokens, sequences)
     return {
-        "n_ctx": shared_cells if unified else context_tokens * sequences,
+        "n_ctx": shared_cells if unified else stream_cells * sequences,
         "kv_unified": unified,
         "n_seq_max": sequences,
         "n_batch": max_batch_tokens,
