@@ -56,9 +56,12 @@ def test_an_earlier_error_is_forgotten():
     assert log.last_error() == ""
 
 
-def test_only_warnings_and_errors_reach_the_log_by_default(caplog: pytest.LogCaptureFixture):
+def test_only_warnings_and_errors_are_more_than_debugging(caplog: pytest.LogCaptureFixture):
     log = LlamaLog()
     with caplog.at_level(logging.DEBUG):
         log.write(2, "chatter\n")
         log.write(3, "careful\n")
-    assert [record.message for record in caplog.records] == ["llama.cpp: careful"]
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("DEBUG", "llama.cpp: chatter"),
+        ("WARNING", "llama.cpp: careful"),
+    ]
