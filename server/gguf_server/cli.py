@@ -3,15 +3,21 @@
 import argparse
 import contextlib
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from gguf_server import __version__, logs
 from gguf_server.errors import SettingsError, StartupError
-from gguf_server.settings import Settings, add_flags
+from gguf_server.settings import Settings, add_flags, unknown_variables
 
 _EPILOG = "Every option is also an environment variable: --kv-layout is GGUF_KV_LAYOUT."
+
+
+_INTERRUPTED = 130  # as a shell says it
+
+_log = logging.getLogger(__name__)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,13 +28,16 @@ class _Parser(argparse.ArgumentParser):
 
 def main() -> None:
     """Entry point."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until serve has handlers of its own
     try:
         _run(sys.argv[1:])
     except StartupError as exc:
         print(f"gguf-server: {exc.message}", file=sys.stderr)
         sys.exit(exc.exit_code)
-    except Exception as exc:
-        logging.getLogger(__name__).debug("this should not happen", exc_info=True)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception as exc:  # noqa: BLE001  (a bug must not greet users with a traceback)
+        _log.debug("this should not happen", exc_info=True)
         print(
             f"gguf-server: internal error, {type(exc).__name__}: {exc}; "
             "--log-level debug shows where",
@@ -50,6 +59,8 @@ def _run(argv: list[str]) -> None:
 
 def _serve(settings: Settings) -> None:
     logs.configure(settings.log_level, settings.log_format)
+    for name in unknown_variables():
+        _log.warning("%s is no option and is ignored; see gguf-server serve --help", name)
     # Late, so that --help and errors in flags do not wait for a web framework.
     import uvloop  # noqa: PLC0415
 
@@ -59,6 +70,9 @@ def _serve(settings: Settings) -> None:
         uvloop.run(serve(settings))
     except StartupError as exc:
         _leave_reason(Path(settings.termination_log), exc.message)
+        if settings.log_format == "json":  # whoever reads JSON reads nothing else
+            _log.critical("%s", exc.message)
+            sys.exit(exc.exit_code)
         raise
 
 

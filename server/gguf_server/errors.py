@@ -22,7 +22,7 @@
     x ModelFileError               invalid_model_file     exit 3
     x LoadError                    load_failed            exit 4
     x CrashLoop                    crash_loop             exit 5
-    x AddressInUse                 address_in_use         exit 6
+    x CannotListen                 cannot_listen          exit 6
 
 A message says what failed, on what, and what to do. HTTP statuses live in ``api/errors.py``.
 """
@@ -137,8 +137,8 @@ class CrashLoop(StartupError):
     exit_code = 5
 
 
-class AddressInUse(StartupError):
-    code = "address_in_use"
+class CannotListen(StartupError):
+    code = "cannot_listen"
     exit_code = 6
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import math
 import signal
 import socket
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from gguf_server.api.app import create_app
-from gguf_server.errors import AddressInUse, ServerDraining, SettingsError
+from gguf_server.errors import CannotListen, ServerDraining, SettingsError
 from gguf_server.models.files import check_model_file
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.settings import Settings
@@ -38,6 +37,8 @@ class _Server(uvicorn.Server):
 async def serve(settings: Settings) -> None:
     """Until a signal ends it. Raises ``StartupError`` when there is nothing to serve any more."""
     check_model_file(settings.model_path)
+    for adapter in settings.lora:
+        check_model_file(Path(adapter.path))
     await Server(settings).run()
 
 
@@ -70,12 +71,16 @@ class Server:
         with self._signals():
             await asyncio.wait({engine, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not engine.done():
-                await self._drain(http, serving)
+                await self._drain()
+            # What is left are clients that do not read or write: no news for the log.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             http.should_exit = True
+            http.force_exit = self._hurry.is_set()
             await serving
         for task in (announcing, stopping, engine):
             task.cancel()
         await self._renderer.aclose()
+        _log.info("stopped")
         with contextlib.suppress(asyncio.CancelledError):
             await engine  # raises why the engine could not be kept
 
@@ -100,7 +105,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=math.ceil(settings.drain_grace_seconds + _FLUSH_SECONDS),
+            timeout_graceful_shutdown=_FLUSH_SECONDS,
         )
         return _Server(config)
 
@@ -110,6 +115,8 @@ class Server:
         _log.info("listening on %s; loading %s", base, self._settings.model_path)
         await self._client.ready.wait()
         key = " -H 'Authorization: Bearer YOUR_KEY'" if self._api_keys else ""
+        if self._settings.log_format == "json":
+            return
         print(  # noqa: T201  (for the person at the terminal)
             f"\nReady. Try:\n  curl {base}/v1/chat/completions{key} "
             "-H 'Content-Type: application/json' \\\n"
@@ -143,27 +150,36 @@ class Server:
     def _farewell(self) -> str:
         if self._hurry.is_set():
             return "stopping now"
-        count = self._client.num_open
-        return f"finishing {count} open requests; once more to stop now" if count else "stopping"
+        count, grace = self._client.num_open, self._settings.drain_grace_seconds
+        if not count:
+            return "stopping"
+        return f"finishing {count} open requests within {grace:g} s; once more to stop now"
 
-    async def _drain(self, http: _Server, serving: "asyncio.Task[None]") -> None:
-        """Not ready, still accepting, for the delay; then finish what is open, for the grace."""
+    async def _drain(self) -> None:
+        """Not ready, still accepting, for the delay; then finish what is open, for the grace.
+
+        Probes are answered all the while.
+        """
         self._process.draining = True
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait({hurry}, timeout=self._settings.drain_delay_seconds)
-        http.should_exit = True  # closes the listener and waits for open requests
+        self._client.close()
+        idle = asyncio.create_task(self._client.idle.wait())
         await asyncio.wait(
-            {serving, hurry},
+            {idle, hurry},
             timeout=self._settings.drain_grace_seconds,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        hurry.cancel()
+        for task in (idle, hurry):
+            task.cancel()
+        if self._client.num_open:
+            _log.warning("%d requests are cut short", self._client.num_open)
         msg = "the server is shutting down and could not wait for this request any longer"
         self._client.fail_all(ServerDraining(msg, retry_after_seconds=1))
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, or ``AddressInUse`` with what to do."""
+    """A listening socket, or ``CannotListen`` with what to do."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -173,7 +189,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as exc:
         listener.close()
         msg = f"cannot listen on {host} port {port}: {exc.strerror}; take another --port or --host"
-        raise AddressInUse(msg) from None
+        raise CannotListen(msg) from None
     return listener
 
 
@@ -193,8 +209,12 @@ def _read_template(path: str) -> str | None:
 def _api_keys(settings: Settings) -> tuple[str, ...]:
     """Keys from the option and from the file, where # starts a comment line."""
     lines = _read_text("--api-key-file", settings.api_key_file).splitlines()
-    keys = (line.strip() for line in lines)
-    return settings.api_keys + tuple(key for key in keys if key and not key.startswith("#"))
+    stripped = (line.strip() for line in lines)
+    keys = settings.api_keys + tuple(key for key in stripped if key and not key.startswith("#"))
+    if settings.api_key_file and not keys:
+        msg = f"--api-key-file {settings.api_key_file} has no key in it; the API would be open"
+        raise SettingsError(msg)
+    return keys
 
 
 def _read_text(flag: str, path: str) -> str:

@@ -74,8 +74,21 @@ def _choice(literal: object) -> Parser:
     return parse
 
 
+def _word(default: str, literal: object, help_text: str) -> Any:
+    words = ", ".join(get_args(literal))
+    return _option(default, _choice(literal), f"{help_text}: {words}", "WORD")
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    keys = _list(text)
+    if not keys:
+        msg = "has no key in it; leave it out to serve without keys"
+        raise ValueError(msg)
+    return keys
 
 
 def _floats(text: str) -> tuple[float, ...]:
@@ -95,7 +108,7 @@ def _lora(text: str) -> tuple[LoraFile, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All options of ``gguf-server serve``. Grouped as ``--help`` shows them."""
+    """All options of ``gguf-server serve``, in the order of ``--help``."""
 
     # What is served
     model: str = _option("", str, "GGUF file; default: the embedded SmolLM2-135M", "FILE")
@@ -108,7 +121,7 @@ class Settings:
     # HTTP
     host: str = _option("127.0.0.1", str, "address to listen on")
     port: int = _option(8000, _int(0, 65535), "port to listen on; 0 takes a free one", "N")
-    api_keys: tuple[str, ...] = _option((), _list, "keys that may call the API", "KEYS")
+    api_keys: tuple[str, ...] = _option((), _keys, "keys that may call the API", "KEYS")
     api_key_file: str = _option("", str, "file with one API key a line", "FILE")
     cors_origins: tuple[str, ...] = _option(
         (), _list, "origins that browsers may call from", "URLS"
@@ -121,15 +134,13 @@ class Settings:
         0, _int(0), "tokens of one request, prompt and answer; 0: the model's, at most 4096", "N"
     )
     slots: int = _option(8, _int(1, MAX_SLOT_IDS), "requests computed at once", "N")
-    kv_layout: str = _option(
-        "split", _choice(KvLayout), "KV cache: a stream a slot, or one pool for all"
-    )
+    kv_layout: str = _word("split", KvLayout, "KV cache, a stream for each slot or one pool")
     kv_cells: int = _option(0, _int(0), "size of a unified cache; 0: slots x context", "N")
     retained_prefixes: int = _option(
         0, _int(0, MAX_SLOT_IDS - 1), "slots beyond the running ones that only keep prefixes", "N"
     )
-    cache_type_k: str = _option("f16", _choice(CacheType), "type of cached keys")
-    cache_type_v: str = _option("f16", _choice(CacheType), "type of cached values")
+    cache_type_k: str = _word("f16", CacheType, "type of cached keys")
+    cache_type_v: str = _word("f16", CacheType, "type of cached values")
     max_batch_tokens: int = _option(512, _int(16), "most tokens of one step", "N")
     step_target_seconds: float = _option(
         0.4, _float(0.001), "aim for a step while streams run; bounds their pauses", "S"
@@ -144,9 +155,9 @@ class Settings:
     tensor_split: tuple[float, ...] = _option((), _floats, "share of each GPU: 3,1", "LIST")
     threads: int = _option(0, _int(0), "CPU threads for decode; 0: all usable", "N")
     threads_batch: int = _option(0, _int(0), "CPU threads for prefill; 0: as --threads", "N")
-    flash_attention: str = _option("auto", _choice(FlashAttention), "flash attention")
-    load_mode: str = _option("auto", _choice(LoadMode), "how the file is read")
-    rope_scaling: str = _option("model", _choice(RopeScaling), "RoPE scaling")
+    flash_attention: str = _word("auto", FlashAttention, "flash attention")
+    load_mode: str = _word("auto", LoadMode, "how the file is read")
+    rope_scaling: str = _word("model", RopeScaling, "RoPE scaling")
     rope_freq_base: float = _option(0.0, _float(0), "RoPE base frequency; 0: the model's", "F")
     rope_freq_scale: float = _option(0.0, _float(0), "RoPE frequency scale; 0: the model's", "F")
     yarn_orig_ctx: int = _option(0, _int(0), "YaRN original context; 0: the model's", "N")
@@ -174,8 +185,8 @@ class Settings:
     )
 
     # Logs
-    log_level: str = _option("info", _choice(LogLevel), "least level that is logged")
-    log_format: str = _option("console", _choice(LogFormat), "how log lines look")
+    log_level: str = _word("info", LogLevel, "least level that is logged")
+    log_format: str = _word("console", LogFormat, "how log lines look")
 
     @classmethod
     def read(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -256,9 +267,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             flag_name(each.name),
             dest=each.name,
             default=argparse.SUPPRESS,
-            metavar=each.metadata["metavar"] or "WORD",
+            metavar=each.metadata["metavar"] or "TEXT",
             help=f"{each.metadata['help']}{shown}",
         )
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that look like options and are none: a misspelling has no other sign."""
+    known = {environment_name(each.name) for each in fields(Settings)}
+    ours = (name for name in environ if name.startswith("GGUF_") and name not in known)
+    return sorted(name for name in ours if not name.startswith("GGUF_WHEEL_"))  # for the build
 
 
 def flag_name(name: str) -> str:

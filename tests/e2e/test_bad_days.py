@@ -177,6 +177,19 @@ def test_sigterm_while_streaming_lets_the_stream_finish_and_ends_with_code_0(
     assert server.wait_until_ended() == 0
 
 
+def test_probes_are_answered_while_open_requests_finish(serve: Serve) -> None:
+    server = serve()
+    stream = Stream(server, max_tokens=300)
+    stream.wait_until_running()
+    server.process.terminate()
+    until(lambda: server.probe("readyz") == 503, "no longer ready")
+    assert (server.probe("livez"), server.probe("startupz")) == (200, 200)
+    refused = server.post("v1/completions", prompt="Hello", max_tokens=2)
+    assert refused.json()["error"]["code"] == "server_draining"
+    assert stream.wait_until_ended()[-1] == "[DONE]"
+    assert server.wait_until_ended() == 0
+
+
 def test_a_stream_longer_than_the_grace_gets_a_clean_error(serve: Serve) -> None:
     server = serve("--drain-grace-seconds", "0.5")
     stream = Stream(server)
@@ -265,6 +278,7 @@ def test_a_broken_file_ends_the_command_with_one_line_and_a_code(
     assert server.wait_until_ended() == code
     assert words in server.errors[-1]
     assert str(broken) in server.errors[-1]
+    assert not [line for line in server.errors if " ERROR " in line], "said once, not twice"
     assert "Traceback" not in "\n".join(server.errors)
 
 

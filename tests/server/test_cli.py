@@ -1,5 +1,6 @@
 """The command as users run it: an error is one line on stderr and its exit code."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gguf_server import __version__
+from gguf_server.errors import ModelFileError, SettingsError
 from gguf_server.settings import Settings, flag_name
 
 
@@ -122,3 +124,31 @@ def test_no_termination_log_is_made_where_nobody_looks_for_one(tmp_path: Path) -
     log = tmp_path / "termination-log"
     error_line(3, "serve", "/no/such.gguf", "--termination-log", str(log))
     assert not log.exists()
+
+
+@pytest.mark.parametrize("content", ["", "# only a comment\n"])
+def test_a_key_file_without_a_key_does_not_leave_the_api_open(tmp_path: Path, content: str) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(content)
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF and no more")
+    line = "serve", str(model), "--api-key-file", str(keys)
+    result = run(*line)
+    assert result.returncode == SettingsError.exit_code
+    assert "has no key in it" in result.stderr
+
+
+def test_an_option_that_lists_no_key_is_refused() -> None:
+    assert "has no key in it" in error_line(2, "serve", "--api-keys", ",")
+
+
+def test_a_variable_that_is_no_option_is_named(tmp_path: Path) -> None:
+    result = run("serve", str(tmp_path / "none.gguf"), GGUF_SLOT="3")
+    assert "GGUF_SLOT is no option" in result.stderr
+
+
+def test_the_last_line_of_a_json_log_is_json_too(tmp_path: Path) -> None:
+    result = run("serve", str(tmp_path / "none.gguf"), "--log-format", "json")
+    last = json.loads(result.stderr.splitlines()[-1])
+    assert "does not exist" in last["message"]
+    assert result.returncode == ModelFileError.exit_code

@@ -59,7 +59,9 @@ def chat_router(
     async def chat(body: ChatRequest) -> Response:
         served.require(body.model)
         messages = [message.as_data() for message in body.messages]
-        prompt = await renderer.render(messages, engine.require_engine())
-        return GenerationResponse(engine, errors, CHAT, body, prompt, served.name)
+        facts = engine.require_engine()
+        return GenerationResponse(
+            engine, errors, CHAT, body, lambda: renderer.render(messages, facts), served.name
+        )
 
     return router

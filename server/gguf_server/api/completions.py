@@ -39,6 +39,10 @@ def completions_router(
     @router.post("/v1/completions")
     async def complete(body: CompletionRequest) -> Response:
         served.require(body.model)
-        return GenerationResponse(engine, errors, TEXT, body, body.prompt, served.name)
+
+        async def prompt() -> str | tuple[int, ...]:
+            return body.prompt  # nothing to render
+
+        return GenerationResponse(engine, errors, TEXT, body, prompt, served.name)
 
     return router

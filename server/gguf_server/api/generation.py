@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import TypeVar
 
@@ -41,7 +41,7 @@ class GenerationResponse(Response):
         errors: ErrorAnswers,
         shape: Shape,
         request: GenerationRequest,
-        prompt: str | tuple[int, ...],
+        prompt: Callable[[], Awaitable[str | tuple[int, ...]]],
         model_name: str,
     ) -> None:
         super().__init__()
@@ -57,7 +57,8 @@ class GenerationResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with while_connected(receive), AsyncExitStack() as open_sequences:
-                generations = await self._submit(open_sequences)
+                prompt = await self._prompt()
+                generations = await self._submit(open_sequences, prompt)
                 if self._request.stream:
                     await self._stream(send, generations)
                 else:
@@ -65,7 +66,9 @@ class GenerationResponse(Response):
         except ClientGone:
             _log.debug("the client of %s is gone", self._id)
 
-    async def _submit(self, open_sequences: AsyncExitStack) -> list[Generation]:
+    async def _submit(
+        self, open_sequences: AsyncExitStack, prompt: str | tuple[int, ...]
+    ) -> list[Generation]:
         """All ``n`` sequences, accepted by the engine, or none."""
         if self._request.n > self._engine.capacity:
             msg = f"n={self._request.n} can never run: {self._engine.capacity} requests may be open"
@@ -74,7 +77,7 @@ class GenerationResponse(Response):
         for index in range(self._request.n):
             try:
                 generation = self._engine.generate(
-                    prompt=self._prompt,
+                    prompt=prompt,
                     max_tokens=self._request.token_limit,
                     stop=tuple(self._request.stop),
                     sampling=self._request.sampling(index),

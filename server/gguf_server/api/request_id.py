@@ -1,13 +1,16 @@
-"""Every request has an id, in its log lines and on its answer."""
+"""Every request has an id, in its log lines and on its answer, and a line when it is over."""
 
+import logging
 import re
 import secrets
+import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gguf_server.logs import request_id
 
+_log = logging.getLogger("gguf_server.access")
 HEADER = "x-request-id"
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -26,9 +29,24 @@ class WithRequestId:
         current = given if _SANE.fullmatch(given) else f"req-{secrets.token_hex(12)}"
         request_id.set(current)  # each request runs in a context of its own
 
+        began = time.monotonic()
+        status = 0
+
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)[HEADER] = current
+                status = message["status"]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            _log_access(scope, status, time.monotonic() - began)
+
+
+def _log_access(scope: Scope, status: int, seconds: float) -> None:
+    """One line a request; for probes and scrapes, which come all the time, only to debug."""
+    level = logging.INFO if scope["method"] == "POST" else logging.DEBUG
+    outcome = status or "no answer, the client is gone"
+    _log.log(level, "%s %s: %s, %.2f s", scope["method"], scope["path"], outcome, seconds)

@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     model_validator,
 )
@@ -24,6 +25,7 @@ from gguf_server.wire.messages import SamplingParams
 
 MAX_SEQUENCES = 128
 MAX_STOPS = 16
+MAX_MESSAGES = 4096
 _MAX_INT32 = 2**31 - 1
 _MAX_ID_DIGITS = 10
 _MAX_PENALIZED_TOKENS = 1 << 20  # the sampler allocates its window at once
@@ -88,6 +90,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stops = Annotated[
     list[Annotated[str, Field(min_length=1), AfterValidator(_writable)]],
+    FailFast(),
     Field(max_length=MAX_STOPS),
     BeforeValidator(_stops, json_schema_input_type=str | list[str]),
 ]
@@ -120,7 +123,7 @@ class GenerationRequest(RequestModel):
     min_p: Probability = 0.05
     typical_p: Probability = 1.0
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
-    repeat_penalty: float = Field(1.0, gt=0)
+    repeat_penalty: float = Field(1.0, ge=0.01, le=100)
     repeat_last_n: int = Field(64, ge=-1, le=_MAX_PENALIZED_TOKENS)
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
@@ -234,7 +237,7 @@ class ChatRequest(GenerationRequest):
         "safety_identifier",
     }
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Annotated[list[Message], FailFast()] = Field(min_length=1, max_length=MAX_MESSAGES)
 
 
 # --- text --------------------------------------------------------------------------------------
@@ -281,4 +284,5 @@ class TokenizeRequest(RequestModel):
 
 
 class DetokenizeRequest(RequestModel):
-    tokens: list[Annotated[int, Field(ge=0, le=_MAX_INT32)]]
+    # One wrong item is enough: an error for each of a million would keep the event loop busy.
+    tokens: Annotated[list[Annotated[int, Field(ge=0, le=_MAX_INT32)]], FailFast()]

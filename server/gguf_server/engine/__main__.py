@@ -4,7 +4,6 @@ Exit codes: 0 the other side is gone, 1 llama.cpp is in an unknown state, 4 the 
 loaded. An ``abort()`` inside llama.cpp ends it by a signal; the supervisor sees all of these.
 """
 
-import ctypes
 import gc
 import logging
 import os
@@ -24,6 +23,7 @@ from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
 from gguf_server.errors import LoadError
+from gguf_server.parent import die_with_parent
 from gguf_server.wire.framing import FrameReader, encode
 from gguf_server.wire.messages import (
     PROTOCOL_VERSION,
@@ -40,7 +40,7 @@ from gguf_server.wire.messages import (
 _log = logging.getLogger("gguf_server.engine")
 _READ_BYTES = 1 << 16
 # A step may take this many times what the warm-up says before the engine counts as stuck.
-_STALL_FACTOR = 20
+_STALL_FACTOR = 5
 
 
 class Channel:
@@ -66,7 +66,7 @@ class Channel:
 
 def main() -> None:
     """Load what the first message says, then run until the API process is gone."""
-    _die_with_parent()
+    die_with_parent()
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the API process decides when to stop
@@ -84,13 +84,6 @@ def main() -> None:
     except Exception as exc:  # noqa: BLE001  (a bug of ours: one line, the supervisor replaces us)
         _log.error("%s: %s", type(exc).__name__, exc, exc_info=_log.isEnabledFor(logging.DEBUG))
         sys.exit(1)
-
-
-def _die_with_parent() -> None:
-    """A stopped engine cannot notice that its socket was closed; Linux can kill it for us."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _serve(channel: Channel) -> None:
@@ -164,9 +157,13 @@ def _build(
 
 def _read(channel: Channel, intake: Intake) -> None:
     """The reader thread: requests are checked and tokenized while the loop computes."""
-    while True:
-        for message in channel.receive():
-            intake.take(message)
+    try:
+        while True:
+            for message in channel.receive():
+                intake.take(message)
+    except Exception as exc:  # noqa: BLE001  (deaf, but alive by its heartbeat: worse than dead)
+        _log.error("reading requests: %s: %s", type(exc).__name__, exc)
+        os._exit(1)
 
 
 if __name__ == "__main__":

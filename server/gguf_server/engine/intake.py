@@ -18,6 +18,9 @@ from gguf_server.wire.messages import (
     Tokenized,
 )
 
+# Below this, tokenizing takes no time worth saving.
+_SHORT_CHARACTERS = 16_384
+
 
 class Intake:
     """Answers what needs no step itself; passes the rest on to the loop."""
@@ -42,24 +45,30 @@ class Intake:
             case Cancel():
                 self._put(message)
             case Tokenize():
-                tokens = self._vocabulary.tokenize(
-                    message.text,
-                    add_special=message.add_special,
-                    parse_special=message.parse_special,
-                )
-                self._send(Tokenized(message.id, tuple(tokens)))
+                self._tokenize(message)
             case Detokenize():
                 self._detokenize(message)
             case Load():
                 pass  # only ever the first message, and that never gets here
 
+    def _tokenize(self, message: Tokenize) -> None:
+        if refusal := self._far_too_long(message.id, message.text):
+            self._send(refusal)
+            return
+        tokens = self._vocabulary.tokenize(
+            message.text, add_special=message.add_special, parse_special=message.parse_special
+        )
+        self._send(Tokenized(message.id, tuple(tokens)))
+
     def _submit(self, submit: Submit) -> None:
         if isinstance(submit.prompt, str):
+            if refusal := self._far_too_long(submit.id, submit.prompt):
+                self._send(refusal)
+                return
             tokens = self._vocabulary.tokenize(submit.prompt, add_special=True, parse_special=True)
         else:
             tokens = list(submit.prompt)
-        refusal = self._refusal(submit, tokens)
-        if refusal is not None:
+        if refusal := self._refusal(submit, tokens):
             self._send(refusal)
             return
         self._send(Accepted(submit.id, len(tokens)))
@@ -77,6 +86,19 @@ class Intake:
         return self._unknown(submit.id, tokens, "prompt") or self._unknown(
             submit.id, list(submit.sampling.logit_bias), "logit_bias"
         )
+
+    def _far_too_long(self, message_id: int, text: str) -> Rejected | None:
+        """The refusal of a text that would keep this thread busy for nothing."""
+        if len(text) <= _SHORT_CHARACTERS:
+            return None
+        fewest = self._vocabulary.fewest_tokens(text)
+        if fewest < self._context_tokens:
+            return None
+        msg = (
+            f"the text has at least {fewest} tokens, the context holds {self._context_tokens}; "
+            "send less text or raise --context"
+        )
+        return Rejected(message_id, "context_length_exceeded", msg)
 
     def _detokenize(self, message: Detokenize) -> None:
         refusal = self._unknown(message.id, list(message.tokens), "tokens")

@@ -1,9 +1,11 @@
 """The step loop: take commands, schedule, compute, sample, tell. Knows no llama.cpp, no sockets."""
 
+import contextlib
 import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal, KvCacheFull, Runner, Vocabulary
@@ -35,11 +37,7 @@ class NewSequence:
     tokens: list[int]
 
 
-class Stop:
-    """The other side is gone: leave the loop."""
-
-
-Command = NewSequence | Cancel | Stop
+Command = NewSequence | Cancel
 
 
 @dataclass(slots=True)
@@ -85,12 +83,12 @@ class Engine:
         self._context_tokens = context_tokens
         self._send = send
         self._step = 0
-        self._stopped = False
+        self._last_sign = time.monotonic()
         self._outcome = _Outcome()
 
-    def run(self, commands: "queue.SimpleQueue[Command]") -> None:
-        """Until ``Stop``. Raises ``EngineFatal`` when only a new process can help."""
-        while not self._stopped:
+    def run(self, commands: "queue.SimpleQueue[Command]") -> NoReturn:
+        """Until the process ends. Raises ``EngineFatal`` when only a new one can help."""
+        while True:
             self._take_commands(commands)
             if not self._scheduler.is_idle:
                 self.step()
@@ -104,8 +102,6 @@ class Engine:
                 sequence = self._scheduler.cancel(command.id)
                 if sequence is not None:
                     sequence.sampler.close()  # who cancelled knows: no message
-            case Stop():
-                self._stopped = True
 
     def step(self) -> None:
         """One batch for all running sequences, and one message about it."""
@@ -123,9 +119,10 @@ class Engine:
 
     def _take_commands(self, commands: "queue.SimpleQueue[Command]") -> None:
         if self._scheduler.is_idle:
-            try:
+            with contextlib.suppress(queue.Empty):
                 self.handle(commands.get(timeout=HEARTBEAT_SECONDS))
-            except queue.Empty:
+            if time.monotonic() - self._last_sign >= HEARTBEAT_SECONDS:
+                self._last_sign = time.monotonic()
                 self._send(Heartbeat(self._step))
         while not commands.empty():
             self.handle(commands.get())
@@ -198,6 +195,7 @@ class Engine:
 
     def _report(self, plan: StepPlan, clock: _Clock, left_out: int) -> None:
         self._step += 1
+        self._last_sign = time.monotonic()
         stats = StepStats(
             step=self._step,
             decode_tokens=plan.decode_tokens,

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from gguf_server.errors import ChatTemplateError, InternalError
+from gguf_server.errors import ChatTemplateError, InternalError, QueueFull
 from gguf_server.prompt.protocol import (
     MAX_MEMORY_BYTES,
     FromWorker,
@@ -19,8 +21,10 @@ from gguf_server.prompt.protocol import (
 from gguf_server.wire.framing import FrameReader, FramingError, encode
 from gguf_server.wire.messages import ModelFacts
 
+_log = logging.getLogger(__name__)
 _READ_BYTES = 1 << 16
 _START_SECONDS = 30.0
+_MAX_WAITING = 256  # each takes a fraction of a millisecond, unless the template is a bad one
 _WORKER_MODULE = "gguf_server.prompt.worker"
 
 
@@ -36,6 +40,7 @@ class TemplateRenderer:
         self._time_limit_seconds = time_limit_seconds
         self._turn = asyncio.Lock()
         self._worker: _Worker | None = None
+        self._num_waiting = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,8 +68,15 @@ class TemplateRenderer:
             )
             raise ChatTemplateError(msg)
         question = Render(template, list(messages), facts.bos_token, facts.eos_token)
-        async with self._turn:
-            answer = await self._ask(question)
+        if self._num_waiting >= _MAX_WAITING:
+            msg = f"{self._num_waiting} requests wait for their chat template to be rendered"
+            raise QueueFull(msg, retry_after_seconds=math.ceil(self._time_limit_seconds))
+        self._num_waiting += 1
+        try:
+            async with self._turn:
+                answer = await self._ask(question)
+        finally:
+            self._num_waiting -= 1
         if isinstance(answer, Refused):
             raise ChatTemplateError(answer.message)
         return answer.prompt
@@ -76,7 +88,7 @@ class TemplateRenderer:
             await worker.kill()
 
     async def _ask(self, question: Render) -> Rendered | Refused:
-        worker = await self._living_worker()
+        worker = self._worker = await self._living_worker()
         try:
             async with asyncio.timeout(self._time_limit_seconds):
                 answer = await worker.ask(question)
@@ -84,11 +96,11 @@ class TemplateRenderer:
             # Also when only our caller is gone: a worker in the middle of something is useless.
             self._worker = None
             await worker.kill()
+            _log.warning("the template worker was replaced: %s", str(exc) or type(exc).__name__)
             if isinstance(exc, TimeoutError):
                 msg = f"the chat template took longer than {self._time_limit_seconds:g} s"
                 raise ChatTemplateError(msg) from None
             raise
-        self._worker = worker
         return answer
 
     async def _living_worker(self) -> "_Worker":

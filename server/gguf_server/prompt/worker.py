@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 
 from gguf_server.errors import ChatTemplateError
+from gguf_server.parent import die_with_parent
 from gguf_server.prompt.protocol import (
     MAX_MEMORY_BYTES,
     Refused,
@@ -24,10 +25,11 @@ from gguf_server.wire.framing import FrameReader, encode
 
 _READ_BYTES = 1 << 16
 # The renderer is the one who keeps time. This is for a template that loops when it is gone.
-_ORPHAN_SECONDS = 60
+_ORPHAN_SECONDS = 10
 
 
 def main() -> None:
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -16,6 +16,7 @@ from gguf_server.wire.messages import FromEngine, ToEngine
 _log = logging.getLogger("gguf_server.engine")
 _READ_BYTES = 1 << 16
 _LAST_WORDS = 20
+_REAP_SECONDS = 5.0
 
 ENGINE_COMMAND = (sys.executable, "-m", "gguf_server.engine")
 
@@ -62,7 +63,8 @@ class Child:
 
     def send(self, message: ToEngine) -> None:
         """Never waits; to an engine that is gone it does nothing."""
-        self._writer.write(encode(message))
+        with contextlib.suppress(RuntimeError):  # uvloop's, for what is closed but not yet noticed
+            self._writer.write(encode(message))
 
     async def receive(self) -> list[FromEngine]:
         """The next messages; an empty list when the engine is gone."""
@@ -90,10 +92,21 @@ class Child:
         finally:  # when cancelled, too
             self._writer.close()
             self.kill()
-            code = await self._process.wait()
-            await self._stderr
+            code = await self._reap()
+        if code is None:
+            return "does not die, not even by SIGKILL: it hangs in the kernel"
         how = f"exited with code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
         return f"{how}: {self._last_words[-1]}" if self._last_words else how
+
+    async def _reap(self) -> int | None:
+        """The exit code; None when there is none in time."""
+        try:
+            async with asyncio.timeout(_REAP_SECONDS):
+                code = await self._process.wait()
+                await self._stderr
+        except TimeoutError:
+            return None
+        return code
 
     def io_counters(self) -> tuple[str, ...]:
         """Whatever the kernel counts as this process reading: changes while a load gets on.

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import math
 import time
 
@@ -36,15 +37,20 @@ from gguf_server.wire.messages import (
 _SMOOTHING = 0.2
 _MAX_RETRY_AFTER_SECONDS = 600
 
+_log = logging.getLogger(__name__)
+
 
 class EngineClient:
     """Everything that the HTTP side asks of the engine goes through here.
 
-    ``ready`` is set once a model has been served for the first time.
+    ``ready`` is set once a model has been served for the first time, ``idle`` whenever no request
+    is open.
     """
 
     def __init__(self, process: EngineProcess, metrics: Metrics, *, max_waiting: int) -> None:
         self.ready = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
         self._process = process
         self._metrics = metrics
         self._max_waiting = max_waiting
@@ -52,6 +58,7 @@ class EngineClient:
         self._open: dict[int, Generation] = {}
         self._answers: dict[int, asyncio.Future[Tokenized | Detokenized]] = {}
         self._mean_seconds: float | None = None
+        self._closed = False
         process.listen(self)
 
     @property
@@ -79,13 +86,7 @@ class EngineClient:
         sampling: SamplingParams,
     ) -> Generation:
         """Submit one sequence. Raises at once when it cannot even wait."""
-        facts = self.require_engine()
-        if len(self._open) >= self.capacity:
-            msg = (
-                f"{len(self._open)} requests are running or waiting, which is the limit "
-                f"({facts.slots} slots, {self._max_waiting} waiting); try again later"
-            )
-            raise QueueFull(msg, retry_after_seconds=self._retry_after_seconds(facts.slots))
+        self._require_place()
         generation = Generation(next(self._ids), time.monotonic(), self._leave)
         self._process.send(
             Submit(
@@ -96,6 +97,7 @@ class EngineClient:
                 sampling=sampling,
             )
         )
+        self.idle.clear()
         self._open[generation.id] = generation  # only now: what cannot be sent takes no place
         return generation
 
@@ -116,11 +118,17 @@ class EngineClient:
         assert isinstance(answer, Detokenized)
         return answer.text
 
+    def close(self) -> None:
+        """Take no more requests; those that are open go on."""
+        self._closed = True
+
     def fail_all(self, error: RequestError) -> None:
         """End every open request with ``error``."""
         generations, self._open = list(self._open.values()), {}
+        self.idle.set()
         for generation in generations:
             generation.fail(error)
+            self._metrics.failed()
         answers, self._answers = list(self._answers.values()), {}
         for answer in answers:
             if not answer.done():
@@ -152,6 +160,8 @@ class EngineClient:
 
     def on_lost(self, cause: str, reason: str) -> None:
         self._metrics.lost(cause)
+        if self._open:
+            _log.error("%d open requests were lost with the engine", len(self._open))
         msg = f"{reason}; this request was lost with it, please send it again"
         self.fail_all(EngineDied(msg, retry_after_seconds=1))
 
@@ -160,14 +170,15 @@ class EngineClient:
         self._metrics.step(output.stats)
         for started in output.started:
             if generation := self._open.get(started.id):
-                generation.start(started.num_cached_tokens, now)
-                self._metrics.started(generation, now)
+                # It got its slot when the step began; we hear of it when the step is over.
+                generation.start(started.num_cached_tokens, now - sum(output.stats.phase_seconds))
+                self._metrics.started(generation)
         for delta in output.deltas:
             if generation := self._open.get(delta.id):
                 self._metrics.token(generation, now)
                 generation.add(delta.text, delta.num_tokens, now)
         for finished in output.finished:
-            if generation := self._open.pop(finished.id, None):
+            if generation := self._close(finished.id):
                 self._learn(now - (generation.started_at or now))
                 self._metrics.finished(generation, finished.reason, now)
                 generation.finish(finished.reason)
@@ -175,23 +186,31 @@ class EngineClient:
             self._end_with_error(failed.id, request_error(failed.code, failed.message))
 
     def _end_with_error(self, message_id: int, error: RequestError) -> None:
-        if generation := self._open.pop(message_id, None):
+        if generation := self._close(message_id):
             generation.fail(error)
+            self._metrics.failed()
         answer = self._answers.pop(message_id, None)
         if answer is not None and not answer.done():
             answer.set_exception(error)
 
     # --- the rest ----------------------------------------------------------------------------
 
+    def _close(self, generation_id: int) -> Generation | None:
+        """An open request is about to end; None if it has ended already."""
+        generation = self._open.pop(generation_id, None)
+        if not self._open:
+            self.idle.set()
+        return generation
+
     def _leave(self, generation: Generation) -> None:
         """Its caller is gone: stop computing it, if it still runs."""
-        if self._open.pop(generation.id, None) is not None:
+        if self._close(generation.id) is not None:
             if self._process.status.state is State.READY:
                 self._process.send(Cancel(generation.id))
             self._metrics.cancelled()
 
     async def _ask(self, question: Tokenize | Detokenize) -> Tokenized | Detokenized:
-        self.require_engine()
+        self._require_place()
         answer: asyncio.Future[Tokenized | Detokenized]
         answer = asyncio.get_running_loop().create_future()
         self._answers[question.id] = answer
@@ -201,12 +220,22 @@ class EngineClient:
         finally:
             self._answers.pop(question.id, None)
 
+    def _require_place(self) -> None:
+        slots = self.require_engine().slots
+        num_open = len(self._open) + len(self._answers)
+        if num_open >= self.capacity:
+            msg = (
+                f"{num_open} requests are running or waiting, which is the limit "
+                f"({slots} slots, {self._max_waiting} waiting); try again later"
+            )
+            raise QueueFull(msg, retry_after_seconds=self._retry_after_seconds(slots))
+
     def require_engine(self) -> ModelFacts:
         """The model that is being served; raises the error that says why there is none."""
         status = self.status
-        if status.state is State.READY and status.facts is not None:
+        if status.state is State.READY and status.facts is not None and not self._closed:
             return status.facts
-        if status.draining:
+        if self._closed or status.draining:
             msg = "the server is shutting down; send the request to another one"
             raise ServerDraining(msg, retry_after_seconds=1)
         retry_after = math.ceil(status.remaining_seconds or 5)
@@ -222,8 +251,9 @@ class EngineClient:
         self._mean_seconds = seconds if mean is None else mean + _SMOOTHING * (seconds - mean)
 
     def _retry_after_seconds(self, slots: int) -> int:
-        oldest = min(generation.submitted_at for generation in self._open.values())
-        mean = self._mean_seconds or time.monotonic() - oldest
+        now = time.monotonic()
+        oldest = min((each.submitted_at for each in self._open.values()), default=now)
+        mean = self._mean_seconds or now - oldest
         return retry_after_seconds(len(self._open) + 1 - slots, slots, mean)
 
 

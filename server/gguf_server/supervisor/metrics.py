@@ -3,15 +3,21 @@
 Names follow vLLM's shapes under our own prefix.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from gguf_server.supervisor.generation import Generation
-from gguf_server.wire.messages import FinishReason, ModelFacts, StepStats
+from gguf_server.wire.messages import PHASES, FinishReason, ModelFacts, StepStats
 
 _PREFIX = "gguf_server_"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKENS = (1, 8, 32, 128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
-_PHASES = ("schedule", "fill", "decode", "sample", "text")
 
 
 class Metrics:
@@ -24,6 +30,7 @@ class Metrics:
     _largest_prefill: int
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each counter, which nobody reads
         self.registry = CollectorRegistry()
         self._request_series()
         self._step_series()
@@ -37,14 +44,16 @@ class Metrics:
 
     # --- requests ----------------------------------------------------------------------------
 
-    def started(self, generation: Generation, now: float) -> None:
-        self._queue_time.observe(now - generation.submitted_at)
+    def started(self, generation: Generation) -> None:
+        started_at = generation.started_at or generation.submitted_at
+        self._queue_time.observe(max(0.0, started_at - generation.submitted_at))
         self._prompt_tokens.inc(generation.num_prompt_tokens)
         self._prompt_length.observe(generation.num_prompt_tokens)
         self._prefix_hits.inc(generation.num_cached_tokens)
 
     def token(self, generation: Generation, now: float) -> None:
         """A token of this generation arrived; ``generation`` still tells of the one before."""
+        self._generated.inc()
         if generation.last_token_at is not None:
             self._inter_token.observe(now - generation.last_token_at)
             return
@@ -57,6 +66,9 @@ class Metrics:
         self._e2e_time.observe(now - generation.submitted_at)
         self._generation_length.observe(generation.num_completion_tokens)
         self._decode_time.observe(now - (generation.first_token_at or now))
+
+    def failed(self) -> None:
+        self._requests.labels("error").inc()
 
     def cancelled(self) -> None:
         self._requests.labels("cancelled").inc()
@@ -71,7 +83,6 @@ class Metrics:
         self._steps.inc()
         self._left_out.inc(stats.left_out)
         self._prompt_computed.inc(stats.prefill_tokens)
-        self._generated.inc(stats.decode_tokens)
         self._running.set(stats.running)
         self._waiting.set(stats.waiting)
         self._kv_used.set(stats.kv_cells_used)
@@ -82,7 +93,7 @@ class Metrics:
         if stats.prefill_tokens > self._largest_prefill:
             self._largest_prefill = stats.prefill_tokens
             self._prefill_max.set(stats.prefill_tokens)
-        for phase, seconds in zip(_PHASES, _phase_seconds(stats), strict=True):
+        for phase, seconds in zip(PHASES, stats.phase_seconds, strict=True):
             self._phase[phase].inc(seconds)
 
     # --- the engine --------------------------------------------------------------------------
@@ -131,11 +142,11 @@ class Metrics:
         self._steps = self._counter("steps", "Steps of the engine.")
         self._left_out = self._counter("steps_left_out", "Running streams a step left out.")
         self._prompt_computed = self._counter("prompt_tokens_computed", "Prompt tokens computed.")
-        self._generated = self._counter("generation_tokens", "Tokens computed for streams.")
+        self._generated = self._counter("generation_tokens", "Tokens generated.")
         self._preemptions = self._counter("preemptions", "Sequences that lost their slot.")
         self._evictions = self._counter("evictions", "Idle prefixes forgotten.")
         seconds = self._counter("step_seconds", "Time of steps by phase.", "phase")
-        self._phase = {phase: seconds.labels(phase) for phase in _PHASES}
+        self._phase = {phase: seconds.labels(phase) for phase in PHASES}
         self._prefill_max = self._gauge(
             "step_prefill_tokens_max", "The most prompt tokens computed in one step."
         )
@@ -162,14 +173,3 @@ class Metrics:
 
     def _tokens(self, name: str, text: str) -> Histogram:
         return Histogram(_PREFIX + name, text, registry=self.registry, buckets=_TOKENS)
-
-
-def _phase_seconds(stats: StepStats) -> tuple[float, ...]:
-    """In the order of ``_PHASES``."""
-    return (
-        stats.schedule_seconds,
-        stats.fill_seconds,
-        stats.decode_seconds,
-        stats.sample_seconds,
-        stats.text_seconds,
-    )

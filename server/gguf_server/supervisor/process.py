@@ -138,7 +138,10 @@ class EngineProcess:
             delay = self._restarts.crashed(time.monotonic())
             if delay is None:
                 self._give_up(self._reason)
-                msg = f"gave up after {self._patience.max_crashes} crashes; last: {self._reason}"
+                msg = (
+                    f"gave up after {self._patience.max_crashes} crashes within "
+                    f"{self._patience.crash_window_seconds:g} s; last: {self._reason}"
+                )
                 self._lost(cause)
                 raise CrashLoop(msg)
             self._num_restarts += 1
@@ -151,7 +154,10 @@ class EngineProcess:
     async def _live(self) -> tuple[str, str]:
         """One engine from start to end; the cause and how it ended."""
         self._stalled = False
-        child = self._child = await Child.start(self._command, self._environment)
+        try:
+            child = self._child = await Child.start(self._command, self._environment)
+        except OSError as exc:
+            return "crash", f"could not be started: {exc.strerror}"
         watchdog = Watchdog(self._patience.load_seconds, time.monotonic())
         watching = asyncio.create_task(self._watch(child, watchdog))
         last_breath_seconds = 0.0
@@ -196,7 +202,7 @@ class EngineProcess:
                 watchdog.limit_seconds = max(
                     self._patience.step_seconds, message.facts.stall_seconds
                 )
-                self._become_ready(message.facts)
+                self._become_ready(message.facts, watchdog.limit_seconds)
             case LoadFailed():
                 raise LoadError(message.message)
             case _:
@@ -222,11 +228,12 @@ class EngineProcess:
         self._stage, self._fraction = "start", 0.0
         self._since = time.monotonic()
 
-    def _become_ready(self, facts: ModelFacts) -> None:
+    def _become_ready(self, facts: ModelFacts, limit_seconds: float) -> None:
         seconds = time.monotonic() - self._since
         self._state, self._ever_ready, self._facts = State.READY, True, facts
         self._stage, self._fraction, self._reason = "ready", 1.0, ""
         _log.info("model ready in %.1f s: %s", seconds, _summary(facts))
+        _log.info("an engine silent for more than %.0f s is replaced", limit_seconds)
         if facts.prefix_reuse:
             _log.warning("prefixes are not reused: %s", facts.prefix_reuse)
         if self._listener is not None:

@@ -239,6 +239,9 @@ class Failed(Struct, frozen=True, array_like=True):
     message: str
 
 
+PHASES = ("schedule", "fill", "decode", "sample", "text")
+
+
 class StepStats(Struct, frozen=True, kw_only=True, array_like=True):
     """What one step did. ``left_out`` counts running streams it decoded nothing for: always 0.
 
@@ -260,6 +263,17 @@ class StepStats(Struct, frozen=True, kw_only=True, array_like=True):
     decode_seconds: float
     sample_seconds: float
     text_seconds: float
+
+    @property
+    def phase_seconds(self) -> tuple[float, ...]:
+        """In the order of ``PHASES``."""
+        return (
+            self.schedule_seconds,
+            self.fill_seconds,
+            self.decode_seconds,
+            self.sample_seconds,
+            self.text_seconds,
+        )
 
 
 class StepOutput(Struct, frozen=True, tag=True):

@@ -1,6 +1,7 @@
 """Who may call, from where, how much, and under which id."""
 
 import asyncio
+import json
 import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
@@ -170,3 +171,15 @@ async def test_a_stream_carries_its_id_too():
     headers = {"content-type": "application/json", "x-request-id": "me"}
     answer = await ask("/v1/completions", "POST", headers, b'{"prompt": "x", "stream": true}')
     assert answer.headers["x-request-id"] == "me"
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "item"),
+    [("/v1/chat/completions", "messages", 1), ("/detokenize", "tokens", "")],
+)
+async def test_of_a_million_wrong_items_only_the_first_is_reported(http, path, name, item):
+    """pydantic would make an error of each, and the event loop with all its probes would wait."""
+    body = json.dumps({name: [item] * 1_000_000})
+    answer = await http.post(path, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == f"{name}[0]"

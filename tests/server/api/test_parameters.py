@@ -130,7 +130,7 @@ def test_what_openai_defines_and_we_lack_is_refused_by_name(build, name, value):
         (chat, {"stop": ["a", 1]}, "stop[1]", "string"),
         (chat, {"stop": ["a"] * 17}, "stop", "at most 16"),
         (chat, {"presence_penalty": -2.5}, "presence_penalty", "greater than or equal to -2"),
-        (chat, {"repeat_penalty": 0}, "repeat_penalty", "greater than 0"),
+        (chat, {"repeat_penalty": 0}, "repeat_penalty", "greater than or equal to 0.01"),
         (chat, {"logit_bias": {"the": 1}}, "logit_bias.the", "token ids"),
         (chat, {"logit_bias": {"9" * 30: 1}}, f"logit_bias.{'9' * 30}", "token ids"),
         (chat, {"logit_bias": {"5": 101}}, "logit_bias.5", "less than or equal to 100"),

@@ -148,3 +148,20 @@ def test_unknown_tokens_cannot_be_turned_into_text() -> None:
     assert isinstance(refusal, Rejected)
     assert (refusal.id, refusal.code) == (3, "invalid_request")
     assert "999" in refusal.message
+
+
+@pytest.mark.parametrize("question", [Submit(id=1, prompt="x" * 20_000), Tokenize(1, "x" * 20_000)])
+def test_a_text_that_is_far_too_long_is_refused_without_tokenizing_it(
+    question: Submit | Tokenize,
+) -> None:
+    both = Both()
+
+    def never(*_: object, **__: object) -> list[int]:
+        pytest.fail("tokenized")
+
+    both.intake._vocabulary.tokenize = never  # type: ignore[method-assign]
+    both.intake.take(question)
+    [answer] = both.log
+    assert isinstance(answer, Rejected)
+    assert answer.code == "context_length_exceeded"
+    assert "at least 20000 tokens, the context holds 32" in answer.message

@@ -170,7 +170,7 @@ def test_a_worker_ends_with_its_parent():
 
 
 def test_a_worker_that_loops_when_its_parent_is_gone_ends_by_itself():
-    assert worker._ORPHAN_SECONDS == 60
+    assert worker._ORPHAN_SECONDS == 10
     program = "from gguf_server.prompt import worker; worker._ORPHAN_SECONDS = 1; worker.main()"
     with start_worker(program) as process:
         assert process.stdin is not None

@@ -276,7 +276,7 @@ def test_a_crash_loop_ends_with_the_reason(stage: Stage, life: str) -> None:
         with pytest.raises(CrashLoop) as caught:
             await process.run()
         reason = "the engine was killed by SIGABRT: out of memory"
-        assert caught.value.message == f"gave up after 3 crashes; last: {reason}"
+        assert caught.value.message == f"gave up after 3 crashes within 600 s; last: {reason}"
         assert process.status.state is State.FAILED
         assert process.status.reason == reason
         assert witness.lost == [("crash", reason)] * 3

@@ -36,9 +36,13 @@ def log_warnings(level: int, line: str) -> None:
 
 
 class LlamaLog:
-    """Joins continuation lines, forwards every line to ``sink``, remembers the last errors."""
+    """Joins continuation lines, forwards every line to ``sink``, remembers the last errors.
+
+    While ``quiet`` all lines are for debugging: what matters of them will be in an exception.
+    """
 
     def __init__(self, sink: LineSink = log_warnings) -> None:
+        self.quiet = False
         self._sink = sink
         self._level = logging.INFO
         self._pending = ""
@@ -74,4 +78,4 @@ class LlamaLog:
             return
         if self._level >= logging.ERROR:
             self._errors.append(line)
-        self._sink(self._level, line)
+        self._sink(logging.DEBUG if self.quiet else self._level, line)

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from gguf_server.engine.llama import binding, parameters
@@ -66,6 +65,7 @@ def load(
 ) -> LlamaModel:
     """Load in the stages "weights" and "context"; ``sink`` gets every line llama.cpp logs."""
     log = LlamaLog(sink)
+    log.quiet = True
     binding.start(log.write, log.abort)
     _check_request(config)
     with ExitStack() as undo:
@@ -80,6 +80,7 @@ def load(
         on_progress("context", 1.0)
         undo.pop_all()
     log.forget_errors()
+    log.quiet = False
     wanted = parameters.context_tokens(config, weights.number("n_ctx_train"))
     return LlamaModel(
         config=config,
@@ -94,11 +95,6 @@ def load(
 
 def _check_request(config: EngineConfig) -> None:
     """What is known to fail before a byte is read, with better words than llama.cpp's."""
-    path = Path(config.model_path)
-    if not path.is_file():
-        raise LoadError(f"Cannot load {path}: there is no such file. Check the model's path.")
-    if path.stat().st_size == 0:
-        raise LoadError(f"Cannot load {path}: the file is empty. Fetch it again.")
     sequences = parameters.num_sequences(config)
     if sequences > binding.MAX_SEQUENCES:
         raise LoadError(

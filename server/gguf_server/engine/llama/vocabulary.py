@@ -1,5 +1,8 @@
 """Text to tokens and back, with a model's own tokenizer."""
 
+import re
+from functools import cached_property
+
 from gguf_server.engine.llama import binding
 from gguf_server.errors import InvalidRequest
 
@@ -33,6 +36,20 @@ class LlamaVocabulary:
         except OverflowError as exc:
             message = f"The text of {len(raw)} bytes is too long to tokenize. Send less text."
             raise InvalidRequest(message) from exc
+
+    def fewest_tokens(self, text: str) -> int:
+        """llama.cpp looks for special tokens in quadratic time, so too many must not get there."""
+        longest, special = self._bounds
+        raw = text.encode(errors="replace")
+        return max(len(raw) // longest, sum(1 for _ in special.finditer(raw)))
+
+    @cached_property
+    def _bounds(self) -> tuple[int, re.Pattern[bytes]]:
+        """Bytes of the longest token, and a pattern of the special ones."""
+        spelled = [self._vocab.piece(token, special=True) for token in range(self._size)]
+        special = [text for token, text in enumerate(spelled) if text and not self.piece(token)]
+        special.sort(key=len, reverse=True)
+        return max(map(len, spelled)), re.compile(b"|".join(map(re.escape, special)) or b"(?!)")
 
     def piece(self, token: int) -> bytes:
         piece = self._pieces[token]

@@ -58,3 +58,15 @@ def test_bos_is_added_once_even_if_the_text_has_it(load_model, tiny):
     assert bare.count(1) == 1
     assert vocabulary.tokenize("<s>the cat", add_special=True, parse_special=True) == bare
     assert vocabulary.tokenize("the cat", add_special=False, parse_special=True) == bare[1:]
+
+
+@pytest.mark.parametrize(
+    "text", ["Hello world. " * 50, "<|im_start|>user\n<|im_end|>\n" * 30, " " * 300, "a", "é€" * 40]
+)
+def test_the_quick_count_is_never_more_than_the_tokens_there_are(vocabulary, text):
+    tokens = vocabulary.tokenize(text, add_special=False, parse_special=True)
+    assert 0 <= vocabulary.fewest_tokens(text) <= len(tokens)
+
+
+def test_the_quick_count_sees_every_special_token(vocabulary):
+    assert vocabulary.fewest_tokens("<|im_start|>" * 1000) == 1000
