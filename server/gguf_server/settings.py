@@ -235,6 +235,8 @@ class Settings:
         from the thread they wait for: decoding beside one busy process took over ten times as
         long. A short spin is as fast on idle cores. Whoever sets these variables knows better.
         """
+        if "OMP_WAIT_POLICY" in environ:  # the spin count would take precedence
+            return dict(environ)
         return {"GOMP_SPINCOUNT": "10000", **environ}
 
     def engine_config(self) -> EngineConfig:

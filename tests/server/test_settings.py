@@ -254,3 +254,13 @@ def test_the_engine_sees_our_environment_and_what_it_says_of_spinning_wins() -> 
     assert Settings().engine_environment(ours) == {"PATH": "/bin", "GOMP_SPINCOUNT": "10000"}
     said = {"GOMP_SPINCOUNT": "5"}
     assert Settings().engine_environment(said) == said
+
+
+def test_openmp_spins_briefly_unless_somebody_decided_otherwise() -> None:
+    settings = Settings()
+    assert settings.engine_environment({"PATH": "/bin"}) == {
+        "PATH": "/bin",
+        "GOMP_SPINCOUNT": "10000",
+    }
+    for decided in ({"GOMP_SPINCOUNT": "5"}, {"OMP_WAIT_POLICY": "passive"}):
+        assert settings.engine_environment(decided) == decided
