@@ -142,9 +142,9 @@ class CannotListen(StartupError):
     exit_code = 6
 
 
-_REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}
+REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}
 
 
 def request_error(code: str, message: str, param: str | None = None) -> RequestError:
     """The request error with this ``code``, as the engine names it on the wire."""
-    return _REQUEST_ERRORS.get(code, InternalError)(message, param=param)
+    return REQUEST_ERRORS.get(code, InternalError)(message, param=param)

@@ -12,10 +12,13 @@ from prometheus_client import (
     generate_latest,
 )
 
+from gguf_server.errors import REQUEST_ERRORS
 from gguf_server.supervisor.generation import Generation
 from gguf_server.wire.messages import PHASES, FinishReason, ModelFacts, StepStats
 
 _PREFIX = "gguf_server_"
+_ENDS = ("stop", "length", "cancelled", "error")
+_CAUSES = ("crash", "stall")
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKENS = (1, 8, 32, 128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
@@ -115,6 +118,10 @@ class Metrics:
     def _request_series(self) -> None:
         self._requests = self._counter("requests", "Requests that ended.", "finished_reason")
         self._errors = self._counter("errors", "Requests answered with an error.", "code")
+        for reason in _ENDS:  # a series that appears with its first event has no rate for it
+            self._requests.labels(reason)
+        for code in REQUEST_ERRORS:
+            self._errors.labels(code)
         self._prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts that started.")
         self._prefix_hits = self._counter(
             "prefix_cache_hit_tokens", "Prompt tokens taken from another sequence."
@@ -160,6 +167,8 @@ class Metrics:
     def _engine_series(self) -> None:
         self._kv_total = self._gauge("kv_cells_total", "KV cells there are.")
         self._restarts = self._counter("engine_restarts", "Engines lost.", "cause")
+        for cause in _CAUSES:
+            self._restarts.labels(cause)
         self._load_seconds = self._gauge("load_seconds", "Time of the last load.", "stage")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from gguf_server.errors import REQUEST_ERRORS
 from gguf_server.supervisor.generation import Generation
 from gguf_server.supervisor.metrics import Metrics
 from tests.server.supervisor.facts import FACTS, STATS
@@ -27,7 +28,17 @@ def test_two_servers_in_one_process_do_not_share_series() -> None:
     one, other = Metrics(), Metrics()
     one.error("queue_full")
     assert value(one, "errors_total", code="queue_full") == 1
-    assert value(other, "errors_total", code="queue_full") is None
+    assert value(other, "errors_total", code="queue_full") == 0
+
+
+def test_every_labelled_series_is_there_before_its_first_event() -> None:
+    metrics = Metrics()
+    for reason in ("stop", "length", "cancelled", "error"):
+        assert value(metrics, "requests_total", finished_reason=reason) == 0
+    for cause in ("crash", "stall"):
+        assert value(metrics, "engine_restarts_total", cause=cause) == 0
+    for code in REQUEST_ERRORS:
+        assert value(metrics, "errors_total", code=code) == 0
 
 
 def test_steps_add_up_and_gauges_follow_the_last_one() -> None:
