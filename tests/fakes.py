@@ -58,7 +58,7 @@ class FakeRunner:
     def __post_init__(self) -> None:
         self.slots: list[list[Cell]] = [[] for _ in range(self.num_slots)]
         self._batch: list[Chunk] = []
-        self._outputs: list[int] = []
+        self._outputs: list[tuple[int, int]] = []
 
     @property
     def cells_used(self) -> int:
@@ -71,8 +71,15 @@ class FakeRunner:
         assert slots == sorted(set(slots)), "one chunk a slot, in ascending order"
         assert chunks, "an empty batch"
         self._batch = list(chunks)
-        self._outputs = [chunk.slot for chunk in chunks if chunk.wants_output]
-        return list(range(len(self._outputs)))
+        rows, self._outputs = [], []
+        for chunk in chunks:
+            end = chunk.start + len(chunk.tokens)
+            if chunk.num_outputs:
+                rows.append(len(self._outputs))
+            self._outputs += [
+                (chunk.slot, position) for position in range(end - chunk.num_outputs, end)
+            ]
+        return rows
 
     def decode(self) -> None:
         new = sum(len(chunk.tokens) for chunk in self._batch)
@@ -90,7 +97,11 @@ class FakeRunner:
     def sample(self, row: int, sampler: Sampler) -> int:
         assert isinstance(sampler, FakeSampler)
         assert not sampler.closed
-        return next_token([cell.token for cell in self.slots[self._outputs[row]]])
+        return next_token(self._past(row))
+
+    def _past(self, row: int) -> list[int]:
+        slot, position = self._outputs[row]
+        return [cell.token for cell in self.slots[slot][: position + 1]]
 
     def new_sampler(self, params: SamplingParams, prompt: Sequence[int]) -> FakeSampler:
         sampler = FakeSampler()

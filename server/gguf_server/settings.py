@@ -74,6 +74,14 @@ def _choice(literal: object) -> Parser:
     return parse
 
 
+def _flag(text: str) -> bool:
+    words = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+    if text.lower() not in words:
+        msg = f"needs on or off, not {text!r}"
+        raise ValueError(msg)
+    return words[text.lower()]
+
+
 def _word(default: str, literal: object, help_text: str) -> Any:
     words = ", ".join(get_args(literal))
     return _option(default, _choice(literal), f"{help_text}: {words}", "WORD")
@@ -113,6 +121,12 @@ class Settings:
     # What is served
     model: str = _option("", str, "GGUF file; default: the embedded SmolLM2-135M", "FILE")
     served_model_name: str = _option("", str, "name in the API; default: the file's", "NAME")
+    embeddings: bool = _option(
+        False,  # noqa: FBT003
+        _flag,
+        "serve embeddings too, in a context of their own: on, off",
+        "WORD",
+    )
     chat_template: str = _option("", str, "Jinja file instead of the model's template", "FILE")
     lora: tuple[LoraFile, ...] = _option(
         (), _lora, "adapters for all requests: a.gguf,b.gguf:0.5", "FILES"
@@ -147,6 +161,9 @@ class Settings:
     )
     output_reservation_tokens: int = _option(
         256, _int(1), "cells kept for an answer at admission (unified cache)", "N"
+    )
+    host_cache_bytes: int = _option(
+        -1, _int(-1), "host memory for evicted prefixes; -1: what the container can spare", "N"
     )
 
     # Computing

@@ -23,6 +23,7 @@ from gguf_server.wire.messages import EngineConfig, LoraFile
 EXAMPLES: dict[str, tuple[str, object]] = {
     "model": ("/m/a.gguf", "/m/a.gguf"),
     "served_model_name": ("name", "name"),
+    "embeddings": ("on", True),
     "chat_template": ("/t.jinja", "/t.jinja"),
     "lora": ("/a.gguf, /b.gguf:0.5", (LoraFile("/a.gguf", 1), LoraFile("/b.gguf", 0.5))),
     "host": ("::", "::"),
@@ -42,6 +43,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "max_batch_tokens": ("64", 64),
     "step_target_seconds": ("0.5", 0.5),
     "output_reservation_tokens": ("100", 100),
+    "host_cache_bytes": ("1000000", 1_000_000),
     "n_gpu_layers": ("0", 0),
     "n_cpu_moe": ("4", 4),
     "tensor_split": ("3, 1.5", (3.0, 1.5)),

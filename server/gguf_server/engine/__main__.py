@@ -15,10 +15,12 @@ import threading
 import time
 
 from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
+from gguf_server.engine.generator import Generator
 from gguf_server.engine.intake import Intake
+from gguf_server.engine.llama import parameters
 from gguf_server.engine.llama.model import LlamaModel, load
 from gguf_server.engine.llama.runner import LlamaRunner
-from gguf_server.engine.loop import Command, Engine
+from gguf_server.engine.loop import Command, Loop
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
@@ -98,7 +100,7 @@ def _serve(channel: Channel) -> None:
     runner = LlamaRunner(model)
     step_seconds, num_tokens = runner.warm_up()
     seconds["warmup"] = time.monotonic() - began
-    engine = _build(model, runner, step_seconds / num_tokens, channel)
+    generator = _build(model, runner, step_seconds / num_tokens, channel)
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     intake = Intake(model.vocabulary, model.context_tokens, channel.send, commands.put)
     threading.Thread(target=_read, args=(channel, intake), daemon=True).start()
@@ -106,7 +108,7 @@ def _serve(channel: Channel) -> None:
     facts = model.facts(stall_seconds=_STALL_FACTOR * largest_step_seconds, load_seconds=seconds)
     gc.freeze()  # what the load left behind need not be walked again and again
     channel.send(Ready(PROTOCOL_VERSION, facts))
-    engine.run(commands)
+    Loop(generator, None, channel.send).run(commands)
 
 
 def _load(config: EngineConfig, channel: Channel) -> tuple[LlamaModel, dict[str, float]]:
@@ -126,7 +128,7 @@ def _load(config: EngineConfig, channel: Channel) -> tuple[LlamaModel, dict[str,
 
 def _build(
     model: LlamaModel, runner: LlamaRunner, seconds_per_token: float, channel: Channel
-) -> Engine:
+) -> Generator:
     config = model.config
     slot_ids = config.slots + config.retained_prefixes
     cells: Cells = (
@@ -139,13 +141,14 @@ def _build(
         slot_ids=slot_ids,
         reuse=not model.prefix_reuse,
         output_reservation_tokens=config.output_reservation_tokens,
+        scored_tokens=parameters.SCORED_TOKENS,
     )
     pacer = StepPacer(
         target_seconds=config.step_target_seconds,
         max_batch_tokens=config.max_batch_tokens,
         seconds_per_token=seconds_per_token,
     )
-    return Engine(
+    return Generator(
         runner=runner,
         vocabulary=model.vocabulary,
         scheduler=Scheduler(limits, cells),

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
-from gguf_server.engine.loop import Command, NewSequence
+from gguf_server.engine.generator import NewSequence
+from gguf_server.engine.loop import Command
 from gguf_server.engine.runner import Vocabulary
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
     Detokenize,
     Detokenized,
+    Embed,
     FromEngine,
     Load,
     Rejected,
@@ -48,6 +50,9 @@ class Intake:
                 self._tokenize(message)
             case Detokenize():
                 self._detokenize(message)
+            case Embed():
+                msg = "this server computes no embeddings"
+                self._send(Rejected(message.id, "invalid_request", msg))
             case Load():
                 pass  # only ever the first message, and that never gets here
 

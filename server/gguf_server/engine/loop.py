@@ -1,240 +1,66 @@
-"""The step loop: take commands, schedule, compute, sample, tell. Knows no llama.cpp, no sockets."""
+"""The engine's main thread: commands in, then a step of each kind of work that there is."""
 
 import contextlib
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NoReturn
 
-from gguf_server.engine.pace import StepPacer
-from gguf_server.engine.runner import EngineFatal, KvCacheFull, Runner, Vocabulary
-from gguf_server.engine.scheduler import CopyPrefix, Scheduler, StepPlan
-from gguf_server.engine.sequence import Sequence
-from gguf_server.engine.text import TextStream
-from gguf_server.errors import InternalError
-from gguf_server.wire.messages import (
-    Cancel,
-    Failed,
-    Finished,
-    FromEngine,
-    Heartbeat,
-    Started,
-    StepOutput,
-    StepStats,
-    Submit,
-    TextDelta,
-)
+from gguf_server.engine.embedder import Embedder, NewEmbedding
+from gguf_server.engine.generator import Generator, NewSequence
+from gguf_server.wire.messages import Cancel, FromEngine, Heartbeat
 
 HEARTBEAT_SECONDS = 1.0
 
-
-@dataclass(frozen=True, slots=True)
-class NewSequence:
-    """An accepted request on its way to the scheduler."""
-
-    submit: Submit
-    tokens: list[int]
+Command = NewSequence | NewEmbedding | Cancel
 
 
-Command = NewSequence | Cancel
+class Loop:
+    """Generation and embeddings in turns, so that neither waits for more than one step.
 
-
-@dataclass(slots=True)
-class _Clock:
-    """Seconds of one step by phase."""
-
-    phases: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
-
-    def lap(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.phases[phase] = self.phases.get(phase, 0.0) + now - self._last
-        self._last = now
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What one step has to tell."""
-
-    started: list[Started] = field(default_factory=list)
-    deltas: list[TextDelta] = field(default_factory=list)
-    finished: list[Finished] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-
-
-class Engine:
-    """Runs steps while there is work; otherwise waits for a command and beats."""
+    A model may lack either; intake refuses what it lacks. While there is nothing to compute the
+    loop beats.
+    """
 
     def __init__(
         self,
-        *,
-        runner: Runner,
-        vocabulary: Vocabulary,
-        scheduler: Scheduler,
-        pacer: StepPacer,
-        context_tokens: int,
+        generator: Generator | None,
+        embedder: Embedder | None,
         send: Callable[[FromEngine], None],
     ) -> None:
-        self._runner = runner
-        self._vocabulary = vocabulary
-        self._scheduler = scheduler
-        self._pacer = pacer
-        self._context_tokens = context_tokens
+        self._generator = generator
+        self._embedder = embedder
+        self._works = [work for work in (generator, embedder) if work is not None]
         self._send = send
-        self._step = 0
-        self._last_sign = time.monotonic()
-        self._outcome = _Outcome()
+        self._last_beat = time.monotonic()
 
     def run(self, commands: "queue.SimpleQueue[Command]") -> NoReturn:
         """Until the process ends. Raises ``EngineFatal`` when only a new one can help."""
         while True:
-            self._take_commands(commands)
-            if not self._scheduler.is_idle:
-                self.step()
+            self.take_commands(commands)
+            for work in self._works:
+                if not work.is_idle:
+                    work.step()
 
-    def handle(self, command: Command) -> None:
-        """One command, between two steps."""
-        match command:
-            case NewSequence():
-                self._add(command)
-            case Cancel():
-                sequence = self._scheduler.cancel(command.id)
-                if sequence is not None:
-                    sequence.sampler.close()  # who cancelled knows: no message
-
-    def step(self) -> None:
-        """One batch for all running sequences, and one message about it."""
-        clock = _Clock()
-        streams = self._scheduler.streams()
-        plan = self._compute(clock)
-        self._scheduler.advance(plan)
-        sampled = self._sample(plan, clock)
-        for sequence, token in sampled:
-            self._extend(sequence, token)
-        clock.lap("text")
-        served = {sequence.id for sequence, _ in sampled}
-        left_out = sum(s.slot >= 0 and s.id not in served for s in streams)
-        self._report(plan, clock, left_out)
-
-    def _take_commands(self, commands: "queue.SimpleQueue[Command]") -> None:
-        if self._scheduler.is_idle:
+    def take_commands(self, commands: "queue.SimpleQueue[Command]") -> None:
+        """All that wait; when there is nothing else to do, the next one, for up to a beat."""
+        if all(work.is_idle for work in self._works):
             with contextlib.suppress(queue.Empty):
-                self.handle(commands.get(timeout=HEARTBEAT_SECONDS))
-            if time.monotonic() - self._last_sign >= HEARTBEAT_SECONDS:
-                self._last_sign = time.monotonic()
-                self._send(Heartbeat(self._step))
+                self._handle(commands.get(timeout=HEARTBEAT_SECONDS))
+            if time.monotonic() - self._last_beat >= HEARTBEAT_SECONDS:
+                self._last_beat = time.monotonic()
+                self._send(Heartbeat())
         while not commands.empty():
-            self.handle(commands.get())
+            self._handle(commands.get())
 
-    # --- the parts of a step -----------------------------------------------------------------
-
-    def _compute(self, clock: _Clock) -> StepPlan:
-        """Schedule and decode; when llama.cpp finds no cells, free some and try again."""
-        while True:
-            plan = self._plan()
-            clock.lap("schedule")
-            self._rows = self._runner.fill([work.chunk for work in plan.work])
-            clock.lap("fill")
-            try:
-                self._runner.decode()
-            except KvCacheFull:
-                if not self._scheduler.relieve():
-                    msg = "the KV cache has no room for a single sequence"
-                    raise EngineFatal(msg) from None
-                continue
-            finally:
-                clock.lap("decode")
-            if plan.prefill_tokens:
-                num_tokens = plan.prefill_tokens + plan.decode_tokens
-                self._pacer.observe(num_tokens, clock.phases["decode"])
-            return plan
-
-    def _plan(self) -> StepPlan:
-        for sequence in self._scheduler.admit():
-            self._outcome.started.append(Started(sequence.id, sequence.num_computed))
-        budget = self._pacer.prefill_budget(len(self._scheduler.streams()))
-        plan = self._scheduler.plan(budget)
-        for operation in plan.operations:
-            match operation:
-                case CopyPrefix(source, target, num_tokens):
-                    self._runner.copy_prefix(source, target, num_tokens)
-                case _:
-                    self._runner.truncate(operation.slot, operation.num_tokens)
-        return plan
-
-    def _sample(self, plan: StepPlan, clock: _Clock) -> list[tuple[Sequence, int]]:
-        sampled = []
-        rows = iter(self._rows)
-        for work in plan.work:
-            if work.chunk.wants_output:
-                row = next(rows)
-                try:
-                    token = self._runner.sample(row, work.sequence.sampler)
-                except InternalError as exc:
-                    self._fail(work.sequence, exc)
-                else:
-                    sampled.append((work.sequence, token))
-        clock.lap("sample")
-        return sampled
-
-    def _extend(self, sequence: Sequence, token: int) -> None:
-        """Give a sequence its token: new text, and perhaps the end."""
-        is_end = self._vocabulary.is_end(token)
-        reason = sequence.append(token, is_end=is_end)
-        text = "" if is_end else sequence.text.push(self._vocabulary.piece(token))
-        if sequence.text.stopped:
-            reason = "stop"
-        elif reason is not None:
-            text += sequence.text.flush()
-        self._outcome.deltas.append(TextDelta(sequence.id, text, 1))
-        if reason is not None:
-            self._scheduler.finish(sequence)
-            sequence.sampler.close()
-            self._outcome.finished.append(Finished(sequence.id, reason))
-
-    def _report(self, plan: StepPlan, clock: _Clock, left_out: int) -> None:
-        self._step += 1
-        self._last_sign = time.monotonic()
-        stats = StepStats(
-            step=self._step,
-            decode_tokens=plan.decode_tokens,
-            prefill_tokens=plan.prefill_tokens,
-            left_out=left_out,
-            running=self._scheduler.num_running,
-            waiting=self._scheduler.num_waiting,
-            kv_cells_used=self._scheduler.cells_used,
-            preempted=self._scheduler.preempted_total,
-            evicted=self._scheduler.evicted_total,
-            schedule_seconds=clock.phases["schedule"],
-            fill_seconds=clock.phases["fill"],
-            decode_seconds=clock.phases["decode"],
-            sample_seconds=clock.phases["sample"],
-            text_seconds=clock.phases["text"],
-        )
-        outcome, self._outcome = self._outcome, _Outcome()
-        self._send(
-            StepOutput(stats, outcome.started, outcome.deltas, outcome.finished, outcome.failed)
-        )
-
-    # --- sequences ---------------------------------------------------------------------------
-
-    def _add(self, command: NewSequence) -> None:
-        submit, tokens = command.submit, command.tokens
-        room = self._context_tokens - len(tokens)
-        num_output = room if submit.max_tokens is None else min(room, submit.max_tokens)
-        self._scheduler.submit(
-            Sequence(
-                id=submit.id,
-                tokens=tokens,
-                num_prompt_tokens=len(tokens),
-                max_total_tokens=len(tokens) + num_output,
-                sampler=self._runner.new_sampler(submit.sampling, tokens),
-                text=TextStream(submit.stop),
-            )
-        )
-
-    def _fail(self, sequence: Sequence, error: InternalError) -> None:
-        self._scheduler.finish(sequence)
-        sequence.sampler.close()
-        self._outcome.failed.append(Failed(sequence.id, error.code, error.message))
+    def _handle(self, command: Command) -> None:
+        match command:
+            case NewEmbedding():
+                assert self._embedder is not None
+                self._embedder.handle(command)
+            case NewSequence():
+                assert self._generator is not None
+                self._generator.handle(command)
+            case Cancel():
+                for work in self._works:
+                    work.handle(command)

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gguf_server.wire.messages import SamplingParams
+import numpy as np
+import numpy.typing as npt
+
+from gguf_server.wire.messages import Constraint, SamplingParams
+
+Vector = npt.NDArray[np.float32]
 
 
 class KvCacheFull(Exception):
@@ -19,13 +24,30 @@ class EngineFatal(Exception):
 class Chunk:
     """Consecutive tokens of one sequence in one batch, the first at position ``start``.
 
-    ``wants_output`` asks for the logits after the last token.
+    ``num_outputs`` asks for the logits after each of so many last tokens.
     """
 
     slot: int
     start: int
     tokens: Sequence[int]
-    wants_output: bool
+    num_outputs: int
+
+
+class Grammar(Protocol):
+    """What one sequence's output may still become; made from a ``Constraint``."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing may follow any more, except the end."""
+        ...
+
+
+class Grammars(Protocol):
+    """Makes grammars for one vocabulary. Called from the reader thread."""
+
+    def compile(self, constraint: Constraint) -> Grammar:
+        """Raises ``InvalidRequest`` for what is malformed or can never be fulfilled."""
+        ...
 
 
 class Sampler(Protocol):
@@ -62,9 +84,10 @@ class Runner(Protocol):
     """
 
     def fill(self, chunks: Sequence[Chunk]) -> list[int]:
-        """Lay out the batch; returns the row to sample from for each chunk that wants output.
+        """Lay out the batch; returns the first row of logits of each chunk that asks for any.
 
-        Chunks come in ascending slot order, at most one a slot.
+        The rows of a chunk follow each other. Chunks come in ascending slot order, at most one a
+        slot.
         """
         ...
 
@@ -87,4 +110,15 @@ class Runner(Protocol):
 
     def truncate(self, slot: int, num_tokens: int) -> None:
         """Forget everything in ``slot`` after its first ``num_tokens`` cells."""
+        ...
+
+
+class VectorRunner(Protocol):
+    """Computes embeddings, in a context of its own. One thread calls it."""
+
+    max_inputs: int
+    max_tokens: int  # of all inputs of one call together; one input may have as many
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> list[Vector]:
+        """A vector of length 1 for each input. Raises ``EngineFatal``."""
         ...

@@ -41,12 +41,14 @@ class Limits:
     """``slots`` sequences run at once; ``slot_ids`` - ``slots`` more may keep idle prefixes.
 
     ``reuse`` False: the model's memory cannot be cut, so every sequence starts from nothing.
+    ``scored_tokens`` rows of logits a step, beyond one for each slot, are for scoring prompts.
     """
 
     slots: int
     slot_ids: int
     reuse: bool
     output_reservation_tokens: int
+    scored_tokens: int
 
 
 @dataclass(slots=True)
@@ -206,7 +208,7 @@ class Scheduler:
     def _find_seat(self, sequence: Sequence) -> _Seat | None:
         """The best slot for it; None while a longer part of its prompt is being computed."""
         holders = self._tree.holders(sequence.tokens) if self._limits.reuse else {}
-        most = len(sequence.tokens) - 1  # the last token must be computed to get its logits
+        most = sequence.num_reusable_tokens
         lendable = {
             slot: min(shared, most, self._cells.length(slot)) for slot, shared in holders.items()
         }
@@ -257,10 +259,14 @@ class Scheduler:
     # --- batch -------------------------------------------------------------------------------
 
     def _plan_prefill(self, plan: StepPlan, budget: int) -> None:
+        scored_tokens = self._limits.scored_tokens
         for sequence in self._prefilling:
             num_tokens = min(budget - plan.prefill_tokens, sequence.num_uncomputed)
             if num_tokens <= 0:
                 break
+            if sequence.is_scoring:
+                num_tokens = min(num_tokens, 1 + scored_tokens)
+                scored_tokens -= num_tokens - 1
             plan.work.append(_work(sequence, num_tokens))
             plan.prefill_tokens += num_tokens
 
@@ -321,5 +327,5 @@ def _work(sequence: Sequence, num_tokens: int) -> Work:
     start = sequence.num_computed
     end = start + num_tokens
     tokens = sequence.tokens[start:end]
-    wants_output = end == len(sequence.tokens)
-    return Work(sequence, Chunk(sequence.slot, start, tokens, wants_output))
+    num_outputs = num_tokens if sequence.is_scoring else int(end == len(sequence.tokens))
+    return Work(sequence, Chunk(sequence.slot, start, tokens, num_outputs))

@@ -11,6 +11,9 @@ from gguf_server.wire.messages import FinishReason
 class Sequence:
     """``tokens`` are the prompt and all that was generated; the first ``num_computed`` have cells.
 
+    With ``scores_prompt`` the log-probabilities of the prompt are wanted; the first ``num_scored``
+    tokens have theirs.
+
     ``max_total_tokens`` bounds prompt and output together, ``reserved_tokens`` is what admission
     set aside for both. A waiting sequence has no slot; a
     preempted one is waiting again, with its output so far as part of ``tokens``.
@@ -22,6 +25,8 @@ class Sequence:
     max_total_tokens: int
     sampler: Sampler
     text: TextStream = field(default_factory=TextStream)
+    scores_prompt: bool = False
+    num_scored: int = 0
     reserved_tokens: int = 0
     slot: int = -1
     num_computed: int = 0
@@ -34,6 +39,19 @@ class Sequence:
     @property
     def num_output_tokens(self) -> int:
         return len(self.tokens) - self.num_prompt_tokens
+
+    @property
+    def num_reusable_tokens(self) -> int:
+        """How many leading tokens need no computing if somebody else has: not those whose logits
+        are wanted, the last one's above all."""
+        if self.scores_prompt:
+            return max(0, min(self.num_scored, self.num_prompt_tokens) - 1)
+        return len(self.tokens) - 1
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether the next tokens to compute belong to a prompt that is being scored."""
+        return self.scores_prompt and self.num_computed < self.num_prompt_tokens
 
     @property
     def is_decoding(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 # What a request may hold when nobody says: models announce contexts that no memory holds.
 DEFAULT_CONTEXT_TOKENS = 4096
 
@@ -19,6 +19,7 @@ LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 RopeScaling = Literal["model", "none", "linear", "yarn"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 FinishReason = Literal["stop", "length"]
+ConstraintKind = Literal["json_schema", "gbnf", "lark"]
 LoadStage = Literal["start", "weights", "context", "warmup"]
 
 
@@ -35,6 +36,9 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     ``context_tokens`` is what one sequence may hold, prompt and output together; 0 takes the
     model's training context, at most ``DEFAULT_CONTEXT_TOKENS``. ``kv_cells`` counts cells of the
     whole unified cache; 0 means ``slots * context_tokens``. ``n_gpu_layers`` -1 means all.
+    ``embeddings`` gives a model that generates a second context, for embeddings; a model that can
+    only embed needs no asking. ``host_cache_bytes`` bounds what is kept of evicted prefixes in
+    host memory; -1 takes a share of what the cgroup leaves.
     """
 
     model_path: str
@@ -60,13 +64,16 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     max_batch_tokens: int = 512
     step_target_seconds: float = 0.4
     output_reservation_tokens: int = 256
+    embeddings: bool = False
+    host_cache_bytes: int = -1
     log_level: LogLevel = "info"
 
 
 class SamplingParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How tokens are chosen. The defaults switch every sampler off except the temperature.
 
-    ``seed`` None draws a random one; 0 is a seed like any other.
+    ``seed`` None draws a random one; 0 is a seed like any other. ``num_logprobs`` asks for the
+    log-probability of each token and of so many of the likeliest ones; None for none of that.
     """
 
     temperature: float = 1.0
@@ -81,6 +88,18 @@ class SamplingParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
     frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = {}
     ignore_eos: bool = False
+    num_logprobs: int | None = None
+
+
+class Constraint(Struct, frozen=True):
+    """What the output must look like: a JSON schema, or a grammar in GBNF or llguidance's Lark.
+
+    ``param`` is the request's field that it came from, for error messages.
+    """
+
+    kind: ConstraintKind
+    text: str
+    param: str
 
 
 # --- to the engine ---------------------------------------------------------------------------
@@ -98,7 +117,9 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
     ``prompt`` is text (special tokens in it are recognised, BOS is added where the vocabulary
     wants it and it is not there yet) or token ids as they are. ``max_tokens`` None means until
-    the model stops or the context is full.
+    the model stops or the context is full; 0 only looks at the prompt. ``prompt_logprobs`` asks
+    for ``PromptPart`` messages, with as many alternatives as ``sampling.num_logprobs``.
+    ``show_special`` keeps the text of control tokens in the output: a parser needs them.
     """
 
     id: int
@@ -106,6 +127,17 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     sampling: SamplingParams = SamplingParams()
+    constraint: Constraint | None = None
+    prompt_logprobs: bool = False
+    show_special: bool = False
+
+
+class Embed(Struct, frozen=True, kw_only=True, tag=True):
+    """Answered by ``Embedded`` or ``Rejected``. ``dimensions`` None means all that there are."""
+
+    id: int
+    input: str | tuple[int, ...]
+    dimensions: int | None = None
 
 
 class Cancel(Struct, frozen=True, tag=True):
@@ -130,7 +162,7 @@ class Detokenize(Struct, frozen=True, tag=True):
     tokens: tuple[int, ...]
 
 
-ToEngine = Load | Submit | Cancel | Tokenize | Detokenize
+ToEngine = Load | Submit | Embed | Cancel | Tokenize | Detokenize
 
 
 # --- from the engine -------------------------------------------------------------------------
@@ -141,7 +173,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 
     ``prefix_reuse`` is empty when prefixes are shared and kept, else the reason why not.
     ``stall_seconds`` is how long one step may take before the engine must be called stuck,
-    from the longest step of the warm-up.
+    from the longest step of the warm-up. ``generates`` is false for a model that can only embed;
+    ``embedding_size`` is 0 where embeddings are not served, else the length of a vector.
     """
 
     architecture: str
@@ -161,6 +194,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     stall_seconds: float
     devices: tuple[str, ...]
     load_seconds: dict[str, float]
+    generates: bool = True
+    embedding_size: int = 0
 
 
 class LoadProgress(Struct, frozen=True, tag=True):
@@ -209,6 +244,42 @@ class Detokenized(Struct, frozen=True, tag=True):
     text: str
 
 
+class Embedded(Struct, frozen=True, tag=True):
+    """The normalised vector of one input, as little-endian 32-bit floats."""
+
+    id: int
+    num_tokens: int
+    vector: bytes
+
+
+class LikelyToken(Struct, frozen=True, array_like=True):
+    """One of the likeliest tokens at some position. ``piece`` are its bytes."""
+
+    token: int
+    piece: bytes
+    logprob: float
+
+
+class TokenLogprob(Struct, frozen=True, array_like=True):
+    """A token of a text, how likely the model found it, and the likeliest ones, likeliest first.
+
+    Natural logarithm, before temperature, penalties and constraints. ``logprob`` is None for the
+    first token of a prompt, which nothing precedes.
+    """
+
+    token: int
+    piece: bytes
+    logprob: float | None
+    likeliest: tuple[LikelyToken, ...]
+
+
+class PromptPart(Struct, frozen=True, array_like=True):
+    """The next tokens of a prompt whose log-probabilities were asked for."""
+
+    id: int
+    tokens: tuple[TokenLogprob, ...]
+
+
 class Started(Struct, frozen=True, array_like=True):
     """A sequence got its slot for the first time; this many prompt tokens came from the cache."""
 
@@ -217,11 +288,15 @@ class Started(Struct, frozen=True, array_like=True):
 
 
 class TextDelta(Struct, frozen=True, array_like=True):
-    """New text of one sequence and the tokens generated since the last delta (text may be "")."""
+    """New text of one sequence and the tokens generated since the last delta (text may be "").
+
+    ``logprobs`` are those of these tokens, where asked for; a token that ends the answer has none.
+    """
 
     id: int
     text: str
     num_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Finished(Struct, frozen=True, array_like=True):
@@ -284,12 +359,11 @@ class StepOutput(Struct, frozen=True, tag=True):
     deltas: list[TextDelta]
     finished: list[Finished]
     failed: list[Failed]
+    prompts: list[PromptPart] = []
 
 
 class Heartbeat(Struct, frozen=True, tag=True):
     """Sent by the step loop itself, about once a second, while there is nothing to compute."""
-
-    step: int
 
 
 FromEngine = (
@@ -300,6 +374,7 @@ FromEngine = (
     | Rejected
     | Tokenized
     | Detokenized
+    | Embedded
     | StepOutput
     | Heartbeat
 )

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gguf_server.engine.generator import NewSequence
 from gguf_server.engine.intake import Intake
-from gguf_server.engine.loop import Command, NewSequence
+from gguf_server.engine.loop import Command
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,

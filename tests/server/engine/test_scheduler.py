@@ -54,7 +54,7 @@ class Desk:
         plan = self.scheduler.plan(budget)
         self.scheduler.advance(plan)
         for work in plan.work:
-            if work.chunk.wants_output:
+            if work.chunk.num_outputs:
                 work.sequence.append(100_000 + len(work.sequence.tokens), is_end=False)
         return plan
 
@@ -85,7 +85,9 @@ def make_desk(
     cells: Cells = (
         SplitCells(slot_ids, CONTEXT) if num_cells is None else UnifiedCells(slot_ids, num_cells)
     )
-    limits = Limits(slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation)
+    limits = Limits(
+        slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation, scored_tokens=8
+    )
     return Desk(Scheduler(limits, cells))
 
 
@@ -130,7 +132,7 @@ def test_the_same_prompt_again_computes_its_last_token_again() -> None:
     plan = desk.step()
     assert plan.operations == [Truncate(slot, 39)]
     assert plan.prefill_tokens == 1
-    assert plan.work[0].chunk.wants_output
+    assert plan.work[0].chunk.num_outputs == 1
 
 
 def test_a_running_sequence_lends_its_prefix_by_copy() -> None:
@@ -350,7 +352,7 @@ def test_what_one_prompt_leaves_of_the_budget_goes_to_the_next() -> None:
         first.id: 10,
         second.id: 6,
     }
-    assert [work.chunk.wants_output for work in plan.work] == [True, False]
+    assert [work.chunk.num_outputs for work in plan.work] == [1, 0]
 
 
 def test_a_batch_lists_slots_in_ascending_order_whatever_the_order_of_arrival() -> None:

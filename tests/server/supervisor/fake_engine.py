@@ -97,7 +97,7 @@ class FakeEngine:
         end = time.monotonic() + float(seconds or 3600)
         while time.monotonic() < end:
             if not select.select([self._socket], [], [], _BEAT_SECONDS)[0]:
-                self.send(Heartbeat(1))
+                self.send(Heartbeat())
                 continue
             for message in self.receive():
                 if isinstance(message, Submit):

@@ -298,7 +298,7 @@ class Story:
             "ready": self.desk.process.become_ready,
             "drain": lambda: setattr(self.desk.process, "draining", True),
             "fail all": self.fail_all,
-            "beat": lambda: self.desk.process.say(Heartbeat(1)),
+            "beat": lambda: self.desk.process.say(Heartbeat()),
             "pause": others,
         }
         for name, *arguments in events:

@@ -138,7 +138,7 @@ FROM_ENGINE = [
         [Failed(3, "internal_error", "bad logits")],
     ),
     StepOutput(STATS, [], [], [], []),
-    Heartbeat(12),
+    Heartbeat(),
 ]
 
 
@@ -194,9 +194,9 @@ def test_messages_that_arrive_byte_by_byte_arrive() -> None:
 
 def test_a_message_is_given_out_with_its_last_byte_and_not_before() -> None:
     reader = reader_of(FromEngine)
-    frame = encode(Heartbeat(3))
+    frame = encode(Heartbeat())
     assert reader.feed(frame[:-1]) == []
-    assert reader.feed(frame[-1:]) == [Heartbeat(3)]
+    assert reader.feed(frame[-1:]) == [Heartbeat()]
     assert reader.feed(b"") == []
 
 
@@ -221,7 +221,7 @@ def test_a_message_over_the_limit_is_not_sent(monkeypatch: pytest.MonkeyPatch) -
         msgspec.msgpack.encode({"type": "Unheard", "id": 1}),
         msgspec.msgpack.encode({"type": "Accepted", "id": "one", "num_prompt_tokens": 1}),
         msgspec.msgpack.encode({"type": "Accepted", "id": 1}),
-        encode(Heartbeat(1))[4:] + b"\x00",
+        encode(Heartbeat())[4:] + b"\x00",
         encode(Cancel(1))[4:],
     ],
 )

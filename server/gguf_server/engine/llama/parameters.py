@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from gguf_server.engine.llama import binding
 from gguf_server.wire.messages import DEFAULT_CONTEXT_TOKENS, EngineConfig
 
+# Rows of logits beyond one for each sequence, for prompts whose tokens are scored.
+SCORED_TOKENS = 64
 _STREAM_UNIT = 256  # llama.cpp rounds each stream of a split cache up to this
 
 
@@ -43,7 +45,7 @@ def context_settings(config: EngineConfig, context_tokens: int) -> binding.Setti
         "n_batch": max_batch_tokens,
         "n_ubatch": max_batch_tokens,
         # Left at 0, llama.cpp reserves logits for every token of a batch.
-        "n_outputs_max": sequences,
+        "n_outputs_max": sequences + SCORED_TOKENS,
         "n_threads": config.threads,
         "n_threads_batch": config.threads_batch,
         "type_k": binding.CACHE_TYPE[config.cache_type_k],

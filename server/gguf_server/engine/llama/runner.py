@@ -40,6 +40,7 @@ class LlamaRunner:
         positions: list[int] = []
         slots: list[int] = []
         outputs: list[int] = []
+        rows: list[int] = []
         for chunk in chunks:
             count = len(chunk.tokens)
             if count == 1:
@@ -50,8 +51,9 @@ class LlamaRunner:
                 tokens.extend(chunk.tokens)
                 positions.extend(range(chunk.start, chunk.start + count))
                 slots.extend([chunk.slot] * count)
-            if chunk.wants_output:
-                outputs.append(len(tokens) - 1)
+            if chunk.num_outputs:
+                rows.append(len(outputs))
+                outputs.extend(range(len(tokens) - chunk.num_outputs, len(tokens)))
         batch, end = self._batch, len(tokens)
         batch.token[:end] = tokens
         batch.pos[:end] = positions
@@ -60,7 +62,7 @@ class LlamaRunner:
         batch.output[outputs] = 1
         batch.resize(end)
         self._num_rows = len(outputs)
-        return list(range(self._num_rows))
+        return rows
 
     def decode(self) -> None:
         """Returns when the logits are on the host."""
@@ -121,8 +123,8 @@ class LlamaRunner:
         """
         config = self._model.config
         count = min(_WARM_UP_TOKENS, self._capacity, self._model.context_tokens - 1)
-        prefill = [Chunk(0, 0, [0] * count, wants_output=True)]
-        tokens = [Chunk(slot, 0, [0], wants_output=True) for slot in range(config.slots)]
+        prefill = [Chunk(0, 0, [0] * count, num_outputs=1)]
+        tokens = [Chunk(slot, 0, [0], num_outputs=1) for slot in range(config.slots)]
         self._context.set_warmup(on=True)  # all experts, not only the chosen ones
         self._timed(prefill)
         self._context.set_warmup(on=False)

@@ -30,7 +30,7 @@ def plain(smollm2: Path) -> np.ndarray:
 
 def last_logits(model: LlamaModel, tokens: list[int] = PROMPT) -> np.ndarray:
     runner = LlamaRunner(model)
-    runner.fill([Chunk(0, 0, tokens, wants_output=True)])
+    runner.fill([Chunk(0, 0, tokens, num_outputs=1)])
     runner.decode()
     return runner.logits(0)
 
@@ -157,7 +157,7 @@ def test_models_whose_prefixes_cannot_be_cut_say_why_and_decode(
     assert runner.warm_up()[0] < 5
     alone = last_logits(model, [1, 5, 9])
     runner.truncate(0, 0)
-    runner.fill([Chunk(slot, 0, [1, 5, 9], wants_output=True) for slot in range(3)])
+    runner.fill([Chunk(slot, 0, [1, 5, 9], num_outputs=1) for slot in range(3)])
     runner.decode()
     assert np.isfinite(alone).all()
     for row in range(3):

@@ -28,7 +28,7 @@ def put(runner: LlamaRunner, *chunks: Chunk) -> list[np.ndarray]:
 def fresh(runner: LlamaRunner, tokens: list[int]) -> np.ndarray:
     """What slot 0 of an empty cache computes for these tokens, all at once."""
     runner._context.clear()
-    [logits] = put(runner, Chunk(0, 0, tokens, wants_output=True))
+    [logits] = put(runner, Chunk(0, 0, tokens, num_outputs=1))
     runner._context.clear()
     return logits
 
@@ -40,7 +40,7 @@ def encode(model: LlamaModel, text: str) -> list[int]:
 def generate(runner: LlamaRunner, prompts: dict[int, list[int]], count: int) -> dict[int, str]:
     """Greedy text of all prompts together, one slot each."""
     samplers = {slot: runner.new_sampler(GREEDY, prompt) for slot, prompt in prompts.items()}
-    chunks = [Chunk(slot, 0, prompt, wants_output=True) for slot, prompt in prompts.items()]
+    chunks = [Chunk(slot, 0, prompt, num_outputs=1) for slot, prompt in prompts.items()]
     texts = dict.fromkeys(prompts, b"")
     for _ in range(count):
         rows = runner.fill(chunks)
@@ -50,7 +50,7 @@ def generate(runner: LlamaRunner, prompts: dict[int, list[int]], count: int) -> 
             token = runner.sample(row, samplers[chunk.slot])
             texts[chunk.slot] += runner._vocabulary.piece(token)
             start = chunk.start + len(chunk.tokens)
-            after.append(Chunk(chunk.slot, start, [token], wants_output=True))
+            after.append(Chunk(chunk.slot, start, [token], num_outputs=1))
         chunks = after
     return {slot: text.decode(errors="replace") for slot, text in texts.items()}
 
@@ -69,21 +69,21 @@ def test_batched_text_is_what_each_prompt_gives_alone_in_a_fresh_context(runner,
 
 def test_chunked_prefill_equals_the_whole_prompt(runner):
     whole = fresh(runner, HEAD)
-    assert put(runner, Chunk(1, 0, HEAD[:20], wants_output=False)) == []
-    [logits] = put(runner, Chunk(1, 20, HEAD[20:], wants_output=True))
+    assert put(runner, Chunk(1, 0, HEAD[:20], num_outputs=0)) == []
+    [logits] = put(runner, Chunk(1, 20, HEAD[20:], num_outputs=1))
     assert np.array_equal(logits, whole)
 
 
 def test_a_copied_prefix_equals_a_fresh_computation(runner):
     expected = [fresh(runner, HEAD + tail) for tail in TAILS[:2]]
-    put(runner, Chunk(0, 0, HEAD + TAILS[2], wants_output=False))  # longer than what is shared
+    put(runner, Chunk(0, 0, HEAD + TAILS[2], num_outputs=0))  # longer than what is shared
     runner.copy_prefix(0, 1, len(HEAD))
     runner.copy_prefix(0, 2, len(HEAD))
     assert runner._context.last_position(1) == len(HEAD) - 1
     logits = put(
         runner,
-        Chunk(1, len(HEAD), TAILS[0], wants_output=True),
-        Chunk(2, len(HEAD), TAILS[1], wants_output=True),
+        Chunk(1, len(HEAD), TAILS[0], num_outputs=1),
+        Chunk(2, len(HEAD), TAILS[1], num_outputs=1),
     )
     for ours, theirs in zip(logits, expected, strict=True):
         assert np.array_equal(ours, theirs)
@@ -92,12 +92,12 @@ def test_a_copied_prefix_equals_a_fresh_computation(runner):
 def test_a_prefix_of_a_running_slot_is_copied_while_it_goes_on(runner):
     running = fresh(runner, [*HEAD, 700])
     joining = fresh(runner, HEAD[:25] + TAILS[0])
-    put(runner, Chunk(0, 0, HEAD, wants_output=True))
+    put(runner, Chunk(0, 0, HEAD, num_outputs=1))
     runner.copy_prefix(0, 1, 25)
     one, two = put(
         runner,
-        Chunk(0, len(HEAD), [700], wants_output=True),
-        Chunk(1, 25, TAILS[0], wants_output=True),
+        Chunk(0, len(HEAD), [700], num_outputs=1),
+        Chunk(1, 25, TAILS[0], num_outputs=1),
     )
     assert np.array_equal(one, running)
     assert np.array_equal(two, joining)
@@ -109,8 +109,8 @@ def test_copies_before_one_batch_happen_in_the_order_of_the_calls(runner):
     second = fresh(runner, TAILS[1] + TAILS[0])
     put(
         runner,
-        Chunk(0, 0, HEAD, wants_output=False),
-        Chunk(1, 0, TAILS[1], wants_output=False),
+        Chunk(0, 0, HEAD, num_outputs=0),
+        Chunk(1, 0, TAILS[1], num_outputs=0),
     )
     runner.copy_prefix(0, 3, len(HEAD))
     runner.copy_prefix(1, 0, len(TAILS[1]))
@@ -118,8 +118,8 @@ def test_copies_before_one_batch_happen_in_the_order_of_the_calls(runner):
     runner.copy_prefix(3, 2, len(HEAD))
     new, old = put(
         runner,
-        Chunk(0, len(TAILS[1]), TAILS[0], wants_output=True),
-        Chunk(2, len(HEAD), TAILS[0], wants_output=True),
+        Chunk(0, len(TAILS[1]), TAILS[0], num_outputs=1),
+        Chunk(2, len(HEAD), TAILS[0], num_outputs=1),
     )
     assert np.array_equal(new, second)
     assert np.array_equal(old, first)
@@ -129,16 +129,16 @@ def test_a_copy_replaces_what_the_target_held(runner):
     expected = fresh(runner, HEAD + TAILS[0])
     put(
         runner,
-        Chunk(0, 0, HEAD, wants_output=False),
-        Chunk(1, 0, TAILS[1] * 2, wants_output=False),
+        Chunk(0, 0, HEAD, num_outputs=0),
+        Chunk(1, 0, TAILS[1] * 2, num_outputs=0),
     )
     runner.copy_prefix(0, 1, len(HEAD))
-    [logits] = put(runner, Chunk(1, len(HEAD), TAILS[0], wants_output=True))
+    [logits] = put(runner, Chunk(1, len(HEAD), TAILS[0], num_outputs=1))
     assert np.array_equal(logits, expected)
 
 
 def test_copying_nothing_empties_the_target_and_a_slot_onto_itself_truncates(runner):
-    put(runner, Chunk(0, 0, HEAD, wants_output=False), Chunk(1, 0, TAILS[0], wants_output=False))
+    put(runner, Chunk(0, 0, HEAD, num_outputs=0), Chunk(1, 0, TAILS[0], num_outputs=0))
     runner.copy_prefix(0, 1, 0)
     runner.copy_prefix(0, 0, 10)
     assert runner._context.last_position(1) == -1
@@ -147,9 +147,9 @@ def test_copying_nothing_empties_the_target_and_a_slot_onto_itself_truncates(run
 
 def test_a_truncated_slot_goes_on_as_if_the_rest_had_never_been(runner):
     expected = fresh(runner, HEAD + TAILS[0])
-    put(runner, Chunk(2, 0, HEAD + TAILS[1], wants_output=False))
+    put(runner, Chunk(2, 0, HEAD + TAILS[1], num_outputs=0))
     runner.truncate(2, len(HEAD))
-    [logits] = put(runner, Chunk(2, len(HEAD), TAILS[0], wants_output=True))
+    [logits] = put(runner, Chunk(2, len(HEAD), TAILS[0], num_outputs=1))
     assert np.array_equal(logits, expected)
     runner.truncate(2, 0)
     assert runner._context.last_position(2) == -1
@@ -158,28 +158,28 @@ def test_a_truncated_slot_goes_on_as_if_the_rest_had_never_been(runner):
 def test_the_cache_may_run_full_and_is_usable_afterwards(load_model):
     runner = LlamaRunner(load_model(kv_layout="unified", kv_cells=256, max_batch_tokens=256))
     expected = fresh(runner, HEAD + TAILS[0])
-    put(runner, Chunk(0, 0, HEAD, wants_output=False))
-    put(runner, Chunk(1, 0, list(range(300, 518)), wants_output=False))
+    put(runner, Chunk(0, 0, HEAD, num_outputs=0))
+    put(runner, Chunk(1, 0, list(range(300, 518)), num_outputs=0))
     with pytest.raises(KvCacheFull):
-        put(runner, Chunk(0, len(HEAD), TAILS[0], wants_output=True))
+        put(runner, Chunk(0, len(HEAD), TAILS[0], num_outputs=1))
     assert runner._context.last_position(0) == len(HEAD) - 1
     runner.truncate(1, 0)
-    [logits] = put(runner, Chunk(0, len(HEAD), TAILS[0], wants_output=True))
+    [logits] = put(runner, Chunk(0, len(HEAD), TAILS[0], num_outputs=1))
     assert np.array_equal(logits, expected)
 
 
 def test_positions_with_a_hole_are_fatal_and_name_the_reason(runner):
-    put(runner, Chunk(0, 0, HEAD, wants_output=False))
+    put(runner, Chunk(0, 0, HEAD, num_outputs=0))
     with pytest.raises(EngineFatal, match=r"code -1.*consecutive"):
-        put(runner, Chunk(0, len(HEAD) + 5, [7], wants_output=True))
+        put(runner, Chunk(0, len(HEAD) + 5, [7], num_outputs=1))
 
 
 def test_rows_count_the_outputs_only(runner):
     rows = runner.fill(
         [
-            Chunk(0, 0, HEAD[:5], wants_output=True),
-            Chunk(1, 0, HEAD[:9], wants_output=False),
-            Chunk(2, 0, HEAD[:7], wants_output=True),
+            Chunk(0, 0, HEAD[:5], num_outputs=1),
+            Chunk(1, 0, HEAD[:9], num_outputs=0),
+            Chunk(2, 0, HEAD[:7], num_outputs=1),
         ]
     )
     runner.decode()
@@ -196,7 +196,7 @@ def test_a_sampler_of_the_runner_bans_the_model_s_own_end_tokens(runner, any_lay
     for ignore, matches in ((False, True), (True, False)):
         params = SamplingParams(temperature=0, logit_bias=forced.logit_bias, ignore_eos=ignore)
         runner._context.clear()
-        [row] = runner.fill([Chunk(0, 0, prompt, wants_output=True)])
+        [row] = runner.fill([Chunk(0, 0, prompt, num_outputs=1)])
         runner.decode()
         token = runner.sample(row, runner.new_sampler(params, prompt))
         assert (token == end) is matches

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gguf_server.engine.cells import SplitCells, UnifiedCells
-from gguf_server.engine.loop import Engine, NewSequence
+from gguf_server.engine.generator import Generator, NewSequence
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
@@ -23,7 +23,7 @@ CONTEXT = 64
 class Bench:
     """An engine on a fake runner, and everything it said."""
 
-    engine: Engine
+    engine: Generator
     runner: FakeRunner
     scheduler: Scheduler
     prompts: dict[int, tuple[list[int], int | None]] = field(default_factory=dict)
@@ -82,7 +82,9 @@ def make_bench(
     slot_ids = slots + retained
     runner = FakeRunner(slot_ids, cells)
     account = SplitCells(slot_ids, CONTEXT) if cells is None else UnifiedCells(slot_ids, cells)
-    limits = Limits(slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation)
+    limits = Limits(
+        slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation, scored_tokens=8
+    )
     scheduler = Scheduler(limits, account)
     outputs: list[StepOutput] = []
 
@@ -94,7 +96,7 @@ def make_bench(
         target_seconds=target_seconds, max_batch_tokens=max_batch_tokens, seconds_per_token=1.0
     )
     pacer.observe = lambda num_tokens, seconds: None  # type: ignore[method-assign]
-    engine = Engine(
+    engine = Generator(
         runner=runner,
         vocabulary=FakeVocabulary(),
         scheduler=scheduler,
