@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from gguf_server.engine.generator import NewSequence
 from gguf_server.engine.loop import Command
-from gguf_server.engine.runner import Vocabulary
+from gguf_server.engine.runner import Grammars, Vocabulary
+from gguf_server.errors import InvalidRequest
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
@@ -30,11 +31,13 @@ class Intake:
     def __init__(
         self,
         vocabulary: Vocabulary,
+        grammars: Grammars,
         context_tokens: int,
         send: Callable[[FromEngine], None],
         put: Callable[[Command], None],
     ) -> None:
         self._vocabulary = vocabulary
+        self._grammars = grammars
         self._context_tokens = context_tokens
         self._send = send
         self._put = put
@@ -76,8 +79,13 @@ class Intake:
         if refusal := self._refusal(submit, tokens):
             self._send(refusal)
             return
+        try:
+            grammar = self._grammars.compile(submit.constraint) if submit.constraint else None
+        except InvalidRequest as exc:
+            self._send(Rejected(submit.id, exc.code, exc.message, exc.param))
+            return
         self._send(Accepted(submit.id, len(tokens)))
-        self._put(NewSequence(submit, tokens))
+        self._put(NewSequence(submit, tokens, grammar))
 
     def _refusal(self, submit: Submit, tokens: list[int]) -> Rejected | None:
         if not tokens:
