@@ -41,6 +41,8 @@ class Intake:
         self._context_tokens = context_tokens
         self._send = send
         self._put = put
+        self._last_prompt: str | None = None
+        self._last_tokens: list[int] = []
 
     def take(self, message: ToEngine) -> None:
         """One message from the API process."""
@@ -73,7 +75,7 @@ class Intake:
             if refusal := self._far_too_long(submit.id, submit.prompt):
                 self._send(refusal)
                 return
-            tokens = self._vocabulary.tokenize(submit.prompt, add_special=True, parse_special=True)
+            tokens = self._prompt_tokens(submit.prompt)
         else:
             tokens = list(submit.prompt)
         if refusal := self._refusal(submit, tokens):
@@ -86,6 +88,13 @@ class Intake:
             return
         self._send(Accepted(submit.id, len(tokens)))
         self._put(NewSequence(submit, tokens, grammar))
+
+    def _prompt_tokens(self, prompt: str) -> list[int]:
+        """A request for several answers sends its prompt once for each, one after the other."""
+        if prompt != self._last_prompt:
+            tokens = self._vocabulary.tokenize(prompt, add_special=True, parse_special=True)
+            self._last_prompt, self._last_tokens = prompt, tokens
+        return self._last_tokens.copy()
 
     def _refusal(self, submit: Submit, tokens: list[int]) -> Rejected | None:
         if not tokens:
@@ -118,7 +127,7 @@ class Intake:
         if refusal is not None:
             self._send(refusal)
             return
-        pieces = b"".join(self._vocabulary.piece(token) for token in message.tokens)
+        pieces = b"".join(self._vocabulary.spelling(token) for token in message.tokens)
         self._send(Detokenized(message.id, pieces.decode("utf-8", "replace")))
 
     def _unknown(self, message_id: int, tokens: list[int], param: str) -> Rejected | None:

@@ -136,6 +136,24 @@ def test_special_tokens_are_treated_as_the_question_says() -> None:
     assert asked == [(False, True), (True, False), (True, True)]
 
 
+def test_a_prompt_sent_again_for_another_answer_is_tokenized_once() -> None:
+    asked: list[str] = []
+
+    class Vocabulary(FakeVocabulary):
+        def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+            asked.append(text)
+            return [1, 2]
+
+    put: list[Command] = []
+    intake = Intake(Vocabulary(), FakeGrammars(), CONTEXT, lambda message: None, put.append)
+    for number, prompt in enumerate(["x", "x", "y", "x"]):
+        intake.take(Submit(id=number, prompt=prompt))
+    assert asked == ["x", "y", "x"]
+    first, second = (new.tokens for new in put[:2] if isinstance(new, NewSequence))
+    assert first == second
+    assert first is not second, "each sequence appends to its own"
+
+
 def test_pieces_that_are_no_utf8_are_answered_with_replacement_characters() -> None:
     class Vocabulary(FakeVocabulary):
         def piece(self, token: int) -> bytes:
