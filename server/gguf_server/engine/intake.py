@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from gguf_server.engine.embedder import NewEmbedding
 from gguf_server.engine.generator import NewSequence
 from gguf_server.engine.loop import Command
-from gguf_server.engine.runner import Vocabulary
+from gguf_server.engine.runner import VectorRunner, Vocabulary
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
@@ -33,9 +34,14 @@ class Intake:
         context_tokens: int,
         send: Callable[[FromEngine], None],
         put: Callable[[Command], None],
+        *,
+        generates: bool = True,
+        vectors: VectorRunner | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._context_tokens = context_tokens
+        self._generates = generates
+        self._vectors = vectors
         self._send = send
         self._put = put
 
@@ -51,8 +57,7 @@ class Intake:
             case Detokenize():
                 self._detokenize(message)
             case Embed():
-                msg = "this server computes no embeddings"
-                self._send(Rejected(message.id, "invalid_request", msg))
+                self._embed(message)
             case Load():
                 pass  # only ever the first message, and that never gets here
 
@@ -65,7 +70,47 @@ class Intake:
         )
         self._send(Tokenized(message.id, tuple(tokens)))
 
+    def _embed(self, embed: Embed) -> None:
+        if isinstance(embed.input, str):
+            if refusal := self._far_too_long(embed.id, embed.input):
+                self._send(refusal)
+                return
+            tokens = self._vocabulary.tokenize(embed.input, add_special=True, parse_special=True)
+        else:
+            tokens = list(embed.input)
+        if refusal := self._unembeddable(embed, tokens):
+            self._send(refusal)
+            return
+        self._put(NewEmbedding(embed, tokens))
+
+    def _unembeddable(self, embed: Embed, tokens: list[int]) -> Rejected | None:
+        if self._vectors is None:
+            msg = (
+                "this server computes no embeddings; start it with --embeddings on "
+                "(GGUF_EMBEDDINGS=on), or serve an embedding model"
+            )
+            return Rejected(embed.id, "invalid_request", msg)
+        if embed.dimensions is not None and not 1 <= embed.dimensions <= self._vectors.size:
+            msg = (
+                f"dimensions is {embed.dimensions}; this model's vectors have {self._vectors.size}"
+            )
+            return Rejected(embed.id, "invalid_request", msg, "dimensions")
+        if not tokens or embed.input == "":
+            return Rejected(embed.id, "invalid_request", "the input is empty", "input")
+        if len(tokens) > self._vectors.max_tokens:
+            option = "--max-batch-tokens" if self._generates else "--context"
+            msg = (
+                f"the input has {len(tokens)} tokens, an embedding is computed of at most "
+                f"{self._vectors.max_tokens}; split the input or raise {option}"
+            )
+            return Rejected(embed.id, "context_length_exceeded", msg, "input")
+        return self._unknown(embed.id, tokens, "input")
+
     def _submit(self, submit: Submit) -> None:
+        if not self._generates:
+            msg = "this model computes embeddings only; serve a causal language model for text"
+            self._send(Rejected(submit.id, "invalid_request", msg))
+            return
         if isinstance(submit.prompt, str):
             if refusal := self._far_too_long(submit.id, submit.prompt):
                 self._send(refusal)

@@ -1,11 +1,13 @@
 """GGUF files with random weights that decode: a mixture of experts, a window, a recurrence."""
 
+from functools import partial
 from pathlib import Path
 
 import gguf
 import numpy as np
 
 EMBEDDING, LAYERS, HEADS, HEAD, FEED, CONTEXT = 64, 2, 2, 32, 128, 512
+BERT_CONTEXT = 48
 PIECES = ["▁", "a", "e", "t", "▁the", "▁cat", "▁sat"]
 
 
@@ -124,6 +126,7 @@ def write_encoder(path: Path) -> None:
     file = _File(path, "t5encoder")
     file.attention_header()
     file.writer.add_relative_attn_buckets_count(8)
+    file.weight("enc.blk.0.attn_rel_b.weight", 8, HEADS)
     file.ones("enc.output_norm.weight", EMBEDDING)
     for layer in range(LAYERS):
         block = f"enc.blk.{layer}"
@@ -156,9 +159,85 @@ def write_adapter(path: Path, *, layers: int, embedding: int) -> None:
     writer.close()
 
 
+def write_bert(path: Path, pooling: gguf.PoolingType) -> None:
+    """A BERT with a WordPiece vocabulary; everything is random, norms and biases too."""
+    random = np.random.default_rng(3)
+    writer = gguf.GGUFWriter(path, "bert")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [chr(ord("a") + number) for number in range(26)]
+    words = ["▁the", "▁cat", "▁sat", "▁.", *(f"▁{letter}" for letter in letters), *letters]
+    _write_bert_header(writer, [*special, *words], pooling)
+
+    def weight(name: str, *shape: int, mean: float = 0.0) -> None:
+        writer.add_tensor(name, random.normal(mean, 0.2, shape).astype(np.float32))
+
+    weight("token_embd.weight", len(special) + len(words), EMBEDDING)
+    weight("token_types.weight", 2, EMBEDDING)
+    weight("position_embd.weight", BERT_CONTEXT, EMBEDDING)
+    norms = ["token_embd_norm"]
+    for layer in range(LAYERS):
+        block = f"blk.{layer}"
+        norms += [f"{block}.attn_output_norm", f"{block}.layer_output_norm"]
+        shapes = dict.fromkeys(
+            ("attn_q", "attn_k", "attn_v", "attn_output"), (EMBEDDING, EMBEDDING)
+        ) | {"ffn_up": (FEED, EMBEDDING), "ffn_down": (EMBEDDING, FEED)}
+        for name, shape in shapes.items():
+            weight(f"{block}.{name}.weight", *shape)
+            weight(f"{block}.{name}.bias", shape[0])
+    for norm in norms:
+        weight(f"{norm}.weight", EMBEDDING, mean=1.0)
+        weight(f"{norm}.bias", EMBEDDING)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _write_bert_header(
+    writer: gguf.GGUFWriter, tokens: list[str], pooling: gguf.PoolingType
+) -> None:
+    writer.add_context_length(BERT_CONTEXT)
+    writer.add_embedding_length(EMBEDDING)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED)
+    writer.add_head_count(HEADS)
+    writer.add_layer_norm_eps(1e-6)
+    writer.add_causal_attention(value=False)
+    writer.add_pooling_type(pooling)
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] * 5 + [1] * (len(tokens) - 5))
+    writer.add_token_type_count(2)
+    writer.add_pad_token_id(0)
+    writer.add_unk_token_id(1)
+    writer.add_bos_token_id(2)
+    writer.add_sep_token_id(3)
+    writer.add_mask_token_id(4)
+
+
+def write_plain(
+    path: Path, architecture: str = "llama", *, pooling: gguf.PoolingType | None = None
+) -> None:
+    """A llama, or what has the tensors of one."""
+    file = _File(path, architecture)
+    file.attention()
+    if pooling is not None:
+        file.writer.add_pooling_type(pooling)
+    for layer in range(LAYERS):
+        for name in ("gate", "up"):
+            file.weight(f"blk.{layer}.ffn_{name}.weight", FEED, EMBEDDING)
+        file.weight(f"blk.{layer}.ffn_down.weight", EMBEDDING, FEED)
+    file.close()
+
+
 WRITERS = {
     "mixture": write_mixture,
     "sliding-window": write_sliding_window,
     "recurrent": write_recurrent,
     "encoder": write_encoder,
+    "bert": partial(write_bert, pooling=gguf.PoolingType.MEAN),
+    "bert-cls": partial(write_bert, pooling=gguf.PoolingType.CLS),
+    "reranker": partial(write_bert, pooling=gguf.PoolingType.RANK),
+    "embedding-decoder": partial(write_plain, pooling=gguf.PoolingType.LAST),
+    "diffusion": partial(write_plain, architecture="llada"),
 }
