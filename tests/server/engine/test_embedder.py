@@ -60,7 +60,9 @@ def test_every_input_is_answered_once_in_order_with_its_own_vector(
     bench.run(beside_streams=beside_streams)
     assert [answer.id for answer in bench.sent] == list(range(len(inputs)))  # type: ignore[union-attr]
     for number, tokens in enumerate(inputs):
-        assert np.array_equal(bench.vector(number), normalised(vector_of(tokens)))
+        unit = normalised(vector_of(tokens))
+        assert unit is not None
+        assert np.array_equal(bench.vector(number), unit)
         assert np.linalg.norm(bench.vector(number)) == pytest.approx(1.0, abs=1e-6)
     assert [answer.num_tokens for answer in bench.sent] == lengths  # type: ignore[union-attr]
 

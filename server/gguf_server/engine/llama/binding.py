@@ -24,7 +24,7 @@ Settings = Mapping[str, int | float | bool]
 MAX_SEQUENCES: Final = 256
 FLASH_ATTENTION: Final = {"auto": -1, "off": 0, "on": 1}
 ROPE_SCALING: Final = {"model": -1, "none": 0, "linear": 1, "yarn": 2}
-POOLING: Final = {"mean": 1, "cls": 2, "last": 3, "rank": 4}
+POOLING: Final = {"none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}
 # enum llama_vocab_type, WPM and UGM: they drop spaces, and an unknown word of any length is one
 # token, so the length of a text says little about its tokens.
 FOLDING_VOCABULARIES: Final = (3, 4)

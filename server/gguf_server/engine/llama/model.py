@@ -162,6 +162,8 @@ def _check_architecture(config: EngineConfig, weights: binding.Model) -> None:
         raise LoadError(_unserved(config, f"{architecture!r} is a diffusion model"))
     if pooling(weights) == binding.POOLING["rank"]:
         raise LoadError(_unserved(config, "it is a reranker, which scores pairs of texts"))
+    if pooling(weights) not in binding.POOLING.values():  # llama.cpp would abort
+        raise LoadError(_unserved(config, f"its pooling type {pooling(weights)} is unknown"))
     if weights.vocab.kind() == 0:
         raise LoadError(
             f"{config.model_path} carries no tokenizer, and text cannot be served without one. "

@@ -1,5 +1,6 @@
 """GGUF files with random weights that decode: a mixture of experts, a window, a recurrence."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +58,19 @@ class _File:
             for name in ("q", "k", "v"):
                 self.weight(f"blk.{layer}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
             self.weight(f"blk.{layer}.attn_output.weight", EMBEDDING, HEADS * HEAD)
+
+    def t5_half(self, half: str, attentions: list[str]) -> None:
+        self.weight(f"{half}.blk.0.attn_rel_b.weight", 8, HEADS)
+        self.ones(f"{half}.output_norm.weight", EMBEDDING)
+        for layer in range(LAYERS):
+            block = f"{half}.blk.{layer}"
+            for attention in attentions:
+                self.ones(f"{block}.{attention}_norm.weight", EMBEDDING)
+                for name in "qkvo":
+                    self.weight(f"{block}.{attention}_{name}.weight", EMBEDDING, EMBEDDING)
+            self.ones(f"{block}.ffn_norm.weight", EMBEDDING)
+            self.weight(f"{block}.ffn_up.weight", FEED, EMBEDDING)
+            self.weight(f"{block}.ffn_down.weight", EMBEDDING, FEED)
 
     def close(self) -> None:
         self.writer.write_header_to_file()
@@ -121,22 +135,14 @@ def write_recurrent(path: Path) -> None:
     file.close()
 
 
-def write_encoder(path: Path) -> None:
+def write_encoder(path: Path, architecture: str = "t5encoder") -> None:
     """The encoder of a T5."""
-    file = _File(path, "t5encoder")
+    file = _File(path, architecture)
     file.attention_header()
     file.writer.add_relative_attn_buckets_count(8)
-    file.weight("enc.blk.0.attn_rel_b.weight", 8, HEADS)
-    file.ones("enc.output_norm.weight", EMBEDDING)
-    for layer in range(LAYERS):
-        block = f"enc.blk.{layer}"
-        file.ones(f"{block}.attn_norm.weight", EMBEDDING)
-        file.ones(f"{block}.ffn_norm.weight", EMBEDDING)
-        for name in ("q", "k", "v"):
-            file.weight(f"{block}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
-        file.weight(f"{block}.attn_o.weight", EMBEDDING, HEADS * HEAD)
-        file.weight(f"{block}.ffn_up.weight", FEED, EMBEDDING)
-        file.weight(f"{block}.ffn_down.weight", EMBEDDING, FEED)
+    file.t5_half("enc", ["attn"])
+    if architecture == "t5":
+        file.t5_half("dec", ["attn", "cross_attn"])
     file.close()
 
 
@@ -159,8 +165,11 @@ def write_adapter(path: Path, *, layers: int, embedding: int) -> None:
     writer.close()
 
 
-def write_bert(path: Path, pooling: gguf.PoolingType) -> None:
-    """A BERT with a WordPiece vocabulary; everything is random, norms and biases too."""
+def write_bert(path: Path, pooling: gguf.PoolingType | None = None) -> None:
+    """A BERT with a WordPiece vocabulary; everything is random, norms and biases too.
+
+    Without ``pooling`` its header does not even tell that it is no causal model.
+    """
     random = np.random.default_rng(3)
     writer = gguf.GGUFWriter(path, "bert")
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -194,7 +203,7 @@ def write_bert(path: Path, pooling: gguf.PoolingType) -> None:
 
 
 def _write_bert_header(
-    writer: gguf.GGUFWriter, tokens: list[str], pooling: gguf.PoolingType
+    writer: gguf.GGUFWriter, tokens: list[str], pooling: gguf.PoolingType | None
 ) -> None:
     writer.add_context_length(BERT_CONTEXT)
     writer.add_embedding_length(EMBEDDING)
@@ -202,8 +211,9 @@ def _write_bert_header(
     writer.add_feed_forward_length(FEED)
     writer.add_head_count(HEADS)
     writer.add_layer_norm_eps(1e-6)
-    writer.add_causal_attention(value=False)
-    writer.add_pooling_type(pooling)
+    if pooling is not None:
+        writer.add_causal_attention(value=False)
+        writer.add_pooling_type(pooling)
     writer.add_tokenizer_model("bert")
     writer.add_token_list(tokens)
     writer.add_token_types([3] * 5 + [1] * (len(tokens) - 5))
@@ -216,13 +226,18 @@ def _write_bert_header(
 
 
 def write_plain(
-    path: Path, architecture: str = "llama", *, pooling: gguf.PoolingType | None = None
+    path: Path,
+    architecture: str = "llama",
+    *,
+    pooling: int | None = None,
+    causal: bool = True,
 ) -> None:
     """A llama, or what has the tensors of one."""
     file = _File(path, architecture)
     file.attention()
+    file.writer.add_causal_attention(causal)
     if pooling is not None:
-        file.writer.add_pooling_type(pooling)
+        file.writer.add_uint32(f"{architecture}.pooling_type", pooling)
     for layer in range(LAYERS):
         for name in ("gate", "up"):
             file.weight(f"blk.{layer}.ffn_{name}.weight", FEED, EMBEDDING)
@@ -230,13 +245,17 @@ def write_plain(
     file.close()
 
 
-WRITERS = {
+WRITERS: dict[str, Callable[[Path], None]] = {
     "mixture": write_mixture,
     "sliding-window": write_sliding_window,
     "recurrent": write_recurrent,
     "encoder": write_encoder,
     "bert": partial(write_bert, pooling=gguf.PoolingType.MEAN),
     "bert-cls": partial(write_bert, pooling=gguf.PoolingType.CLS),
+    "bert-untold": write_bert,
+    "bidirectional-decoder": partial(write_plain, causal=False),
+    "unknown-pooling": partial(write_plain, pooling=7),
+    "encoder-decoder": partial(write_encoder, architecture="t5"),
     "reranker": partial(write_bert, pooling=gguf.PoolingType.RANK),
     "embedding-decoder": partial(write_plain, pooling=gguf.PoolingType.LAST),
     "diffusion": partial(write_plain, architecture="llada"),
