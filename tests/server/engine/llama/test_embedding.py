@@ -134,6 +134,13 @@ def test_last_token_pooling_takes_the_state_of_the_last_token(load_model, tiny):
     assert np.abs(before - other_past).max() > 100 * BATCH_TOLERANCE
 
 
+@pytest.mark.parametrize("kind", ["bert-cls", "encoder-cls", "bidirectional-cls"])
+def test_the_first_token_of_an_encoder_sees_those_after_it(load_model, tiny, kind: str):
+    runner = LlamaVectorRunner(load_model(model_path=str(tiny(kind))))
+    one, other = units(runner, [[5, 6, 7], [5, 6, 8]])
+    assert np.abs(one - other).max() > 20 * BATCH_TOLERANCE
+
+
 # --- what is served --------------------------------------------------------------------------
 
 

@@ -59,6 +59,10 @@ class _File:
                 self.weight(f"blk.{layer}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
             self.weight(f"blk.{layer}.attn_output.weight", EMBEDDING, HEADS * HEAD)
 
+    def pooling(self, kind: int | None) -> None:
+        if kind is not None:
+            self.writer.add_uint32(f"{self.writer.arch}.pooling_type", kind)
+
     def t5_half(self, half: str, attentions: list[str]) -> None:
         self.weight(f"{half}.blk.0.attn_rel_b.weight", 8, HEADS)
         self.ones(f"{half}.output_norm.weight", EMBEDDING)
@@ -135,9 +139,12 @@ def write_recurrent(path: Path) -> None:
     file.close()
 
 
-def write_encoder(path: Path, architecture: str = "t5encoder") -> None:
-    """The encoder of a T5."""
+def write_encoder(
+    path: Path, architecture: str = "t5encoder", *, pooling: int | None = None
+) -> None:
+    """The encoder of a T5, or with ``architecture`` t5 the decoder too."""
     file = _File(path, architecture)
+    file.pooling(pooling)
     file.attention_header()
     file.writer.add_relative_attn_buckets_count(8)
     file.t5_half("enc", ["attn"])
@@ -236,8 +243,7 @@ def write_plain(
     file = _File(path, architecture)
     file.attention()
     file.writer.add_causal_attention(causal)
-    if pooling is not None:
-        file.writer.add_uint32(f"{architecture}.pooling_type", pooling)
+    file.pooling(pooling)
     for layer in range(LAYERS):
         for name in ("gate", "up"):
             file.weight(f"blk.{layer}.ffn_{name}.weight", FEED, EMBEDDING)
@@ -254,6 +260,8 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "bert-cls": partial(write_bert, pooling=gguf.PoolingType.CLS),
     "bert-untold": write_bert,
     "bidirectional-decoder": partial(write_plain, causal=False),
+    "encoder-cls": partial(write_encoder, pooling=gguf.PoolingType.CLS),
+    "bidirectional-cls": partial(write_plain, causal=False, pooling=gguf.PoolingType.CLS),
     "unknown-pooling": partial(write_plain, pooling=7),
     "encoder-decoder": partial(write_encoder, architecture="t5"),
     "reranker": partial(write_bert, pooling=gguf.PoolingType.RANK),
