@@ -20,6 +20,7 @@ from gguf_server.engine.generator import Generator
 from gguf_server.engine.intake import Intake
 from gguf_server.engine.llama import parameters
 from gguf_server.engine.llama.embedding import LlamaVectorRunner
+from gguf_server.engine.llama.grammar import LlamaGrammars
 from gguf_server.engine.llama.model import LlamaModel, load
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.loop import Command, Loop
@@ -104,13 +105,15 @@ def _serve(channel: Channel) -> None:
     embedder, batch_seconds = _embedder(model, vectors, channel) if vectors else (None, 0.0)
     seconds["warmup"] = time.monotonic() - began
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    num_mask_threads = max(1, first.config.threads // 4)
+    grammars = LlamaGrammars(model.vocabulary, num_mask_threads) if model.generates else None
     intake = Intake(
         model.vocabulary,
+        grammars,
         model.context_tokens,
         channel.send,
         commands.put,
-        generates=model.generates,
-        vectors=vectors,
+        vectors,
     )
     threading.Thread(target=_read, args=(channel, intake), daemon=True).start()
     stall_seconds = _STALL_FACTOR * max(step_seconds, batch_seconds)
@@ -174,6 +177,7 @@ def _embedder(
     model: LlamaModel, runner: LlamaVectorRunner, channel: Channel
 ) -> tuple[Embedder, float]:
     """Warm, with the seconds of its largest batch."""
+    channel.send(LoadProgress("warmup", 0.5))  # a sign of life: that batch may take long
     seconds = runner.warm_up()
     pacer = StepPacer(
         target_seconds=model.config.step_target_seconds,
