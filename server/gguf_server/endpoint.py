@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,11 @@ _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _BAD_REQUEST = 400
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_MESSAGE = 300
+_NETWORK_REASONS: Mapping[type[BaseException], str] = {
+    ConnectionRefusedError: "connection refused",
+    socket.gaierror: "there is no such host",
+    TimeoutError: "no connection in time",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +151,11 @@ def _network_reason(exc: BaseException) -> str:
     """Libraries wrap the error of the socket, with words that help nobody."""
     cause: BaseException | None = exc
     while cause is not None:
-        match cause:
-            case ConnectionRefusedError():
-                return "connection refused"
-            case socket.gaierror():
-                return "there is no such host"
-            case ssl.SSLCertVerificationError():
-                return f"its certificate is not trusted, {cause.verify_message}"
-            case TimeoutError():
-                return "no connection in time"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted, {cause.verify_message}"
+        for kind, words in _NETWORK_REASONS.items():
+            if isinstance(cause, kind):
+                return words
         cause = cause.__cause__ or cause.__context__
     text = one_line(str(exc))
     return "connection refused" if "Connect call failed" in text else text or type(exc).__name__

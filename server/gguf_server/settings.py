@@ -304,10 +304,10 @@ class ClientSettings:
     def read(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Self:
         """From command-line flags, as text; raises ``SettingsError``."""
         parsers = {each.name: each.metadata["parse"] for each in fields(cls)}
-        values = {
-            name: _parse(parsers[name], _client_flag(name), text) for name, text in flags.items()
-        }
-        return cls(**{"api_key": environ.get("OPENAI_API_KEY", "").strip(), **values})
+        values: dict[str, Any] = {"api_key": environ.get("OPENAI_API_KEY", "").strip()}
+        for name, text in flags.items():
+            values[name] = _parse(parsers[name], _client_flag(name), text)
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The server's side of a conversation: httpx, server-sent events, and what can go wrong with them."""
+"""The server's side of a conversation: httpx, server-sent events, and all that can go wrong."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ from gguf_server.errors import ServerUnusable
 _CHAT_PATH = "/v1/chat/completions"
 _CONNECT_SECONDS = 10.0
 _UNAVAILABLE = 503
-# Asked for at most this long by a server that says nothing of its progress.
 _DEFAULT_RETRY_SECONDS = 2.0
 
 

@@ -80,9 +80,9 @@ class Screen:
         if not text:
             return
         shown = text if raw or not self._is_terminal else _harmless(text)
-        print(shown, end="", flush=True)
-        if not raw:
+        if not raw:  # before it is shown, because Ctrl-C may come right after
             self._is_line_open = not shown.endswith("\n")
+        print(shown, end="", flush=True)
 
 
 class Keyboard:
