@@ -5,7 +5,8 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from gguf_server.bench import probe, report
 from gguf_server.bench.client import Target
@@ -15,9 +16,10 @@ from gguf_server.bench.stats import failures, summarize
 from gguf_server.bench.workloads import PLAIN_RULER, WORKLOADS, Ruler, Workload, prompts
 from gguf_server.endpoint import Endpoint
 from gguf_server.errors import ServerUnusable, SettingsError
-from gguf_server.settings import BenchSettings
+from gguf_server.settings import BenchSettings, wants_colors
 
 _CLEAR_LINE = "\r\x1b[K"
+_REFRESH_SECONDS = 0.5
 
 
 def bench(settings: BenchSettings) -> None:
@@ -53,31 +55,43 @@ async def _bench(settings: BenchSettings, endpoint: Endpoint, workloads: list[Wo
     else:
         print(report.table(rows))
     if any(row.failures for row in rows):
-        msg = f"{sum(sum(row.failures.values()) for row in rows)} requests failed"
+        count = sum(sum(row.failures.values()) for row in rows)
+        msg = "1 request failed" if count == 1 else f"{count} requests failed"
         raise ServerUnusable(msg)
 
 
 async def _measure(target: Target, workload: Workload, ruler: Ruler, seed: str) -> Measured:
     questions = prompts(workload, ruler, seed)
-    progress = _progress(workload)
-    progress(0)
-    run = await drive(target, questions, workload.concurrency, progress)
-    if sys.stderr.isatty():
-        print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
+    async with _progress(workload) as on_answer:
+        run = await drive(target, questions, workload.concurrency, on_answer)
     return Measured(workload, summarize(run), failures(run), _example(run))
 
 
-def _progress(workload: Workload) -> Callable[[int], None]:
+@asynccontextmanager
+async def _progress(workload: Workload) -> AsyncIterator[Callable[[int], None]]:
     """One line that is written over, and nothing where nobody watches."""
-    start = time.monotonic()
+    if not (sys.stderr.isatty() and wants_colors()):
+        yield lambda _: None
+        return
+    start, num_done = time.monotonic(), 0
 
-    def show(num_done: int) -> None:
-        if sys.stderr.isatty():
+    def on_answer(count: int) -> None:
+        nonlocal num_done
+        num_done = count
+
+    async def show() -> None:
+        while True:
             count = f"{num_done} of {len(workload.shapes)}"
             line = f"{workload.name}: {count} requests, {time.monotonic() - start:.0f} s"
             print(f"{_CLEAR_LINE}{line}", end="", file=sys.stderr, flush=True)
+            await asyncio.sleep(_REFRESH_SECONDS)
 
-    return show
+    showing = asyncio.create_task(show())
+    try:
+        yield on_answer
+    finally:
+        showing.cancel()
+        print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
 
 
 def _header(target: Target, ruler: Ruler, seed: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gguf_server.errors import ServerUnusable
-from tests.server.chat.fakes import FakeServer, Play, refuses, says
+from tests.server.chat.fakes import FakeServer, Play, is_silent, refuses, says
 from tests.server.chat.terminal import Terminal, environment
 
 NUM_PROBES = 4
@@ -51,7 +51,7 @@ def test_failures_are_counted_by_kind_and_end_with_exit_code_7(
     options = ("--workload", "eight", "--requests", "3", "--concurrency", "1")
     result = bench(tmp_path, fake.url, *options)
     assert result.returncode == ServerUnusable.exit_code
-    assert result.stderr == "gguf-server: 1 requests failed\n"
+    assert result.stderr == "gguf-server: 1 request failed\n"
     assert "! eight: 1 x HTTP 429; the first: HTTP 429: full house" in result.stdout
     assert "! eight: 1 answers ended before the length asked for" in result.stdout
 
@@ -77,12 +77,14 @@ def test_two_runs_ask_different_questions_unless_the_seed_is_given(
 
 
 def test_a_person_at_a_terminal_sees_how_far_it_is(fake: FakeServer, tmp_path: Path) -> None:
-    options = ("--workload", "eight", "--requests", "2")
+    fake.plays = [full(1)] * (NUM_PROBES + 1) + [is_silent]
+    options = ("--workload", "eight", "--requests", "2", "--concurrency", "1")
     with Terminal(tmp_path, "bench", fake.url, *options) as terminal:
         terminal.sees("eight: 0 of 2 requests, 0 s")
-        terminal.sees("eight: 2 of 2 requests")
+        terminal.sees("eight: 1 of 2 requests")
+        fake.go_on.set()
         terminal.sees("out tok/s")
-        assert terminal.ends() == 0
+        assert terminal.ends() == ServerUnusable.exit_code  # one was never answered
 
 
 @pytest.mark.parametrize(
