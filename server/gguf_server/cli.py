@@ -56,11 +56,8 @@ def main() -> None:
         sys.exit(_NOBODY_READS)
     except Exception as exc:  # noqa: BLE001  (a bug must not greet users with a traceback)
         _log.debug("this should not happen", exc_info=True)
-        print(
-            f"gguf-server: internal error, {type(exc).__name__}: {exc}; "
-            "--log-level debug shows where",
-            file=sys.stderr,
-        )
+        hint = "; --log-level debug shows where" if sys.argv[1:2] == ["serve"] else ""
+        print(f"gguf-server: internal error, {type(exc).__name__}: {exc}{hint}", file=sys.stderr)
         sys.exit(1)
 
 

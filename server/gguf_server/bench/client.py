@@ -11,6 +11,7 @@ from gguf_server.bench.workloads import Prompt
 from gguf_server.endpoint import OK, Endpoint, Refusal
 
 CHAT_PATH = "/v1/chat/completions"
+_GET_TIMEOUT_SECONDS = 30.0  # such answers are not computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,10 @@ async def converse(target: Target, prompt: Prompt, transcript: Transcript) -> No
 
 
 async def get(endpoint: Endpoint, path: str) -> tuple[int, bytes]:
-    async with request(endpoint, "GET", path) as response:
+    async with (
+        asyncio.timeout(_GET_TIMEOUT_SECONDS),
+        request(endpoint, "GET", path) as response,
+    ):
         return response.status, await response.body()
 
 

@@ -19,7 +19,7 @@ from gguf_server.errors import ServerUnusable, SettingsError
 from gguf_server.settings import BenchSettings, wants_colors
 
 _CLEAR_LINE = "\r\x1b[K"
-_REFRESH_SECONDS = 0.5
+_REFRESH_SECONDS = 1.0
 
 
 def bench(settings: BenchSettings) -> None:
@@ -48,12 +48,16 @@ async def _bench(settings: BenchSettings, endpoint: Endpoint, workloads: list[Wo
     seed = settings.seed or secrets.token_hex(4)
     if not settings.json:
         print(_header(target, ruler, seed), flush=True)
-    rows = [await _measure(target, each, ruler, seed) for each in workloads]
-    if settings.json:
-        about = {"url": str(endpoint), "model": model, "seed": seed}
-        print(json.dumps(about | {"workloads": report.record(rows)}, indent=1))
-    else:
-        print(report.table(rows))
+    rows: list[Measured] = []
+    try:
+        for each in workloads:
+            rows.append(await _measure(target, each, ruler, seed))  # noqa: PERF401
+    finally:  # Ctrl-C does not lose what has been measured
+        if settings.json:
+            about = {"url": str(endpoint), "model": model, "seed": seed}
+            print(json.dumps(about | {"workloads": report.record(rows)}, indent=1))
+        elif rows:
+            print(report.table(rows))
     if any(row.failures for row in rows):
         count = sum(sum(row.failures.values()) for row in rows)
         msg = "1 request failed" if count == 1 else f"{count} requests failed"

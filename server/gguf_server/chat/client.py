@@ -1,7 +1,7 @@
 """The server's side of a conversation: httpx, server-sent events, and all that can go wrong."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +75,8 @@ class ChatClient:
             raise ServerUnusable(msg)
         return message
 
-    def answer(self, request: dict[str, Any]) -> Iterator[Delta]:
-        """Closing the iterator closes the connection, at which a server stops computing."""
+    def answer(self, request: dict[str, Any]) -> Generator[Delta, None, None]:
+        """Closing the generator closes the connection, at which a server stops computing."""
         url = self._endpoint.url(_CHAT_PATH)
         try:
             with connect_sse(self._http, "POST", url, json=request) as source:

@@ -56,14 +56,16 @@ class Session:
         request = {**self._options, "messages": messages, "stream": True}
         answer = Answer()
         try:
-            when_ready(self._client, self._screen, lambda: self._read(request, answer, is_shown))
+            when_ready(
+                self._client, self._screen, lambda: self._read(request, answer, is_shown=is_shown)
+            )
         finally:
             self._conversation.answered(answer.content)
             self._screen.end_answer()
         return answer
 
-    def _read(self, request: dict[str, Any], answer: Answer, is_shown: bool) -> None:  # noqa: FBT001
-        with closing(self._client.answer(request)) as deltas:  # type: ignore[type-var]
+    def _read(self, request: dict[str, Any], answer: Answer, *, is_shown: bool) -> None:
+        with closing(self._client.answer(request)) as deltas:
             for delta in deltas:
                 answer.take(delta)
                 if is_shown and delta.reasoning:

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import unicodedata
 from pathlib import Path
+from shutil import get_terminal_size
 from types import ModuleType
 
 try:
@@ -60,7 +61,8 @@ class Screen:
     def progress(self, text: str) -> None:
         """One line that is written over; said once where it cannot be."""
         if self._has_progress:
-            print(f"{_CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
+            fitting = text[: get_terminal_size().columns - 1]  # a second line would stay
+            print(f"{_CLEAR_LINE}{fitting}", end="", file=sys.stderr, flush=True)
         elif not self._has_open_progress:
             print(text, file=sys.stderr, flush=True)
         self._has_open_progress = True

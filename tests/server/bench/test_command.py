@@ -9,7 +9,7 @@ import pytest
 
 from gguf_server.errors import ServerUnusable
 from tests.server.chat.fakes import FakeServer, Play, is_silent, refuses, says
-from tests.server.chat.terminal import Terminal, environment
+from tests.server.chat.terminal import CTRL_C, LIMIT_SECONDS, Terminal, environment
 
 NUM_PROBES = 4
 
@@ -85,6 +85,17 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(fake: FakeServer, tmp_path: P
         fake.go_on.set()
         terminal.sees("out tok/s")
         assert terminal.ends() == ServerUnusable.exit_code  # one was never answered
+
+
+def test_ctrl_c_does_not_lose_what_has_been_measured(fake: FakeServer, tmp_path: Path) -> None:
+    fake.plays = [full(1)] * (NUM_PROBES + 1) + [is_silent]
+    options = ("--workload", "single,eight", "--requests", "1")
+    with Terminal(tmp_path, "bench", fake.url, *options) as terminal:
+        terminal.sees("eight: 0 of 1")
+        assert fake.is_silent.wait(LIMIT_SECONDS)
+        terminal.keys(CTRL_C)
+        terminal.sees(r"\n  single +1 +0 ")
+        assert terminal.ends() == 130
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,14 @@ class Terminal:
     def keys(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
+    def interrupts_the_prompt(self) -> None:
+        """Python notices Ctrl-C while it waits for keys, and a moment before only with the next."""
+        stat = Path(f"/proc/{self._process.pid}/stat")
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, "never waits for keys"
+        self.keys(CTRL_C)
+
     def types(self, line: str) -> None:
         self.keys(line + "\r")
 

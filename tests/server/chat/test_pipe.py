@@ -1,6 +1,7 @@
 """``echo hi | gguf-server chat``: the answer on stdout, everything else on stderr, an exit code."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,19 @@ def test_bytes_that_are_no_text_do_not_end_it(fake: FakeServer, home: Path) -> N
 def test_a_proxy_is_not_asked_for_this_machines_own_addresses(fake: FakeServer, home: Path) -> None:
     result = chat(home, "hi", fake.url, HTTP_PROXY="http://127.0.0.1:9", ALL_PROXY="http://h:9")
     assert result.returncode == 0
+
+
+def test_a_reader_that_leaves_is_no_error_to_talk_about(fake: FakeServer, home: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    result = subprocess.run(
+        [sys.executable, "-m", "gguf_server", "chat", fake.url],
+        input=b"hi",
+        env=environment(home),
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(write_end)
+    assert (result.returncode, result.stderr) == (141, b"")

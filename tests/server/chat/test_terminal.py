@@ -70,15 +70,15 @@ def test_ctrl_c_at_the_prompt_clears_the_line_and_a_second_one_leaves(
         terminal.sees(PROMPT)
         terminal.keys("never asked")
         terminal.sees("never asked")
-        terminal.keys(CTRL_C)
+        terminal.interrupts_the_prompt()
         terminal.sees("Ctrl-C again or Ctrl-D leaves")
         terminal.sees(PROMPT)
         terminal.types("asked")
         terminal.sees(r"fine\.\n> ")  # which makes the next Ctrl-C a first one again
-        terminal.keys(CTRL_C)
+        terminal.interrupts_the_prompt()
         terminal.sees("leaves")
         terminal.sees(PROMPT)
-        terminal.keys(CTRL_C)
+        terminal.interrupts_the_prompt()
         assert terminal.ends() == 0
     assert fake.questions() == ["asked"]
 
