@@ -36,7 +36,7 @@ REQUIRED = replace(AUTO, choice="required")
 NAMED = ToolUse(TOOLS[:1], "named")
 SCHEMA = Constraint(
     "json_schema",
-    '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": false}',
+    '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}',
     "response_format",
 )
 GBNF = Constraint("gbnf", 'root ::= "x"', "grammar")
