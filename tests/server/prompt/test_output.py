@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gguf_server.prompt.families import dialect_of
@@ -75,6 +75,7 @@ NOTATION = (
 )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(TEMPLATES),
     st.sampled_from([AUTO, NONE, replace(AUTO, parallel=False)]),
@@ -89,6 +90,7 @@ def test_any_mixture_of_notation_says_the_same_however_it_is_cut(template, use, 
     assert read(sample, words) == whole
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TEMPLATES), st.sampled_from([AUTO, NONE]), st.text())
 def test_text_without_notation_survives(template, use, text):
     pieces = read(Sample("", template, text, (), use=use), text)
