@@ -10,6 +10,7 @@ from gguf_server import __version__
 from gguf_server.api.auth import RequireApiKey
 from gguf_server.api.chat import chat_router
 from gguf_server.api.completions import completions_router
+from gguf_server.api.embeddings import embeddings_router
 from gguf_server.api.errors import ErrorAnswers
 from gguf_server.api.health import probe_routes
 from gguf_server.api.limits import LimitBody
@@ -46,6 +47,7 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
     api.router.routes.extend(probe_routes(engine, metrics_text))
     api.include_router(chat_router(engine, renderer, errors, served))
     api.include_router(completions_router(engine, errors, served))
+    api.include_router(embeddings_router(engine, served))
     api.include_router(models_router(engine, served))
     api.include_router(tokens_router(engine))
 

@@ -6,11 +6,12 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from gguf_server.errors import ChatTemplateError, InternalError, QueueFull
+from gguf_server.prompt.dialect import Tool
 from gguf_server.prompt.protocol import (
     MAX_MEMORY_BYTES,
     FromWorker,
@@ -58,8 +59,7 @@ class TemplateRenderer:
         async with self._turn:
             self._worker = await self._living_worker()
 
-    async def render(self, messages: Sequence[dict[str, Any]], facts: ModelFacts) -> str:
-        """The prompt for these messages; raises ``ChatTemplateError``."""
+    def template(self, facts: ModelFacts) -> str:
         template = self._template or facts.chat_template
         if not template:
             msg = (
@@ -67,6 +67,18 @@ class TemplateRenderer:
                 "or use /v1/completions"
             )
             raise ChatTemplateError(msg)
+        return template
+
+    async def render(
+        self,
+        messages: Sequence[dict[str, Any]],
+        facts: ModelFacts,
+        *,
+        tools: Sequence[Tool] = (),
+        variables: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        """The prompt for these messages; raises ``ChatTemplateError``."""
+        template = self.template(facts)
         question = Render(template, list(messages), facts.bos_token, facts.eos_token)
         if self._num_waiting >= _MAX_WAITING:
             msg = f"{self._num_waiting} requests wait for their chat template to be rendered"

@@ -22,7 +22,7 @@ from gguf_server.errors import (
     request_error,
 )
 from gguf_server.supervisor.client import EngineClient, retry_after_seconds
-from gguf_server.supervisor.generation import Generation
+from gguf_server.supervisor.generation import Delta, Generation
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess, Listener
 from gguf_server.supervisor.status import State, Status
@@ -175,9 +175,9 @@ class Reader:
 
     async def read_to_the_end(self) -> RequestError | None:
         try:
-            while (text := await self.generation.next()) is not None:
-                assert text, "news that are none"
-                self.text += text
+            while (delta := await self.generation.next()) is not None:
+                assert any(delta), "news that are none"
+                self.text += delta.text
         except RequestError as exc:
             return exc
         return None
@@ -403,7 +403,7 @@ def test_the_first_end_is_the_only_one(ends: list[str], accepted: bool) -> None:
                         desk.process.lose()
                     case _:
                         desk.client.fail_all(ServerDraining("over"))
-            assert await generation.next() == "text"
+            assert await generation.next() == Delta("text")
             for _ in range(2):
                 if first == "stop":
                     assert await generation.next() is None
@@ -452,7 +452,7 @@ def test_a_request_counts_its_tokens() -> None:
                 deltas=[TextDelta(generation.id, "b", 1)],
                 finished=[Finished(generation.id, "stop")],
             )
-            assert [text async for text in generation] == ["ab"]
+            assert [delta.text async for delta in generation] == ["ab"]
             assert generation.num_prompt_tokens == 17
             assert generation.num_cached_tokens == 9
             assert generation.num_completion_tokens == 3
@@ -495,7 +495,7 @@ def test_a_read_that_is_cancelled_loses_no_text() -> None:
             reading.cancel()
             desk.step(deltas=[TextDelta(generation.id, "text", 1)])
             await asyncio.wait({reading})
-            assert await generation.next() == "text"
+            assert await generation.next() == Delta("text")
 
     run(story)
 
