@@ -1,16 +1,47 @@
 """Every parameter is used, known to have no effect, or refused by name; nothing else happens."""
 
 import json
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from gguf_server.api.schema import ChatRequest, CompletionRequest
+from gguf_server.api.schema.chat import ChatRequest
+from gguf_server.api.schema.completions import CompletionRequest
 from gguf_server.api.validation import explain
 from gguf_server.errors import InvalidRequest, RequestError, UnsupportedParameter
-from gguf_server.wire.messages import SamplingParams
+from gguf_server.prompt.dialect import Tool, ToolUse
+from gguf_server.wire.messages import Constraint, SamplingParams
 
 HI = [{"role": "user", "content": "hi"}]
+CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+
+
+def tool(name: str, **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **more}}
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [named(name) for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
+def schema(value: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": value}}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+TOOL = tool("add")
 
 
 def chat(**parameters) -> ChatRequest:
@@ -55,11 +86,7 @@ def test_null_means_absent():
 @pytest.mark.parametrize(
     "neutral",
     [
-        {"tools": []},
-        {"tool_choice": "none"},
-        {"parallel_tool_calls": True},
-        {"response_format": {"type": "text"}},
-        {"logprobs": False},
+        {"function_call": "none"},
         {"modalities": ["text"]},
         {"store": False},
         {"service_tier": "auto"},
@@ -70,7 +97,7 @@ def test_what_asks_for_nothing_is_accepted(neutral):
     assert chat(**neutral) == chat()
 
 
-@pytest.mark.parametrize("neutral", [{"best_of": 1}, {"echo": False}, {"suffix": ""}])
+@pytest.mark.parametrize("neutral", [{"best_of": 1}, {"suffix": ""}])
 def test_what_asks_for_nothing_of_a_completion_is_accepted(neutral):
     assert complete(**neutral) == complete()
 
@@ -78,25 +105,15 @@ def test_what_asks_for_nothing_of_a_completion_is_accepted(neutral):
 @pytest.mark.parametrize(
     ("build", "name", "value"),
     [
-        (chat, "tools", [{"type": "function"}]),
-        (chat, "tool_choice", "required"),
         (chat, "functions", [{}]),
-        (chat, "response_format", {"type": "json_object"}),
-        (chat, "logprobs", True),
-        (chat, "top_logprobs", 3),
         (chat, "audio", {"voice": "x"}),
         (chat, "modalities", ["text", "audio"]),
         (chat, "prediction", {}),
-        (chat, "reasoning_effort", "high"),
         (chat, "store", True),
         (chat, "web_search_options", {}),
         (complete, "suffix", "end"),
-        (complete, "echo", True),
         (complete, "best_of", 2),
         (complete, "best_of", True),
-        (complete, "logprobs", 0),
-        (complete, "prompt", ["a", "b"]),
-        (complete, "prompt", [[1], [2]]),
     ],
 )
 def test_what_openai_defines_and_we_lack_is_refused_by_name(build, name, value):
@@ -146,6 +163,102 @@ def test_what_openai_defines_and_we_lack_is_refused_by_name(build, name, value):
         (chat, {"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "string"),
         (chat, {"messages": [{"role": "user"}]}, "messages[0].content", "missing"),
         (chat, {"messages": [{**HI[0], "x": 1}]}, "messages[0].x", "unknown"),
+        (chat, {"messages": [{"role": "assistant"}]}, "messages[0].content", "missing"),
+        (chat, {"messages": [{"role": "tool", "content": ""}]}, "messages[0].tool_call_id", "miss"),
+        (chat, {"messages": [{**HI[0], "tool_calls": [CALL]}]}, "messages[0].tool_calls", "only"),
+        (
+            chat,
+            {"messages": [{**HI[0], "reasoning_content": "x"}]},
+            "messages[0].reasoning_content",
+            "only an assistant",
+        ),
+        (
+            chat,
+            {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "id": 1}]}]},
+            "messages[0].tool_calls[0].id",
+            "string",
+        ),
+        (chat, {"top_logprobs": 21, "logprobs": True}, "top_logprobs", "less than or equal to 20"),
+        (chat, {"top_logprobs": 1}, "top_logprobs", "logprobs: true"),
+        (chat, {"logprobs": 1}, "logprobs", "boolean"),
+        (chat, {"reasoning_effort": "extreme"}, "reasoning_effort", "'high'"),
+        (chat, {"chat_template_kwargs": []}, "chat_template_kwargs", "dictionary"),
+        (chat, {"grammar": ""}, "grammar", "at least 1 character"),
+        (chat, {"grammar": {}}, "grammar", "string"),
+        (chat, {"grammar": "x" * 300_000}, "grammar", "at most"),
+        (chat, {"grammar": "x", "response_format": {"type": "json_object"}}, "grammar", "combined"),
+        (chat, {"response_format": "json"}, "response_format", "dictionary"),
+        (chat, {"response_format": {"type": "xml"}}, "response_format.type", "'json_schema'"),
+        (chat, {"response_format": {"type": "json_schema"}}, "response_format.json_schema", "miss"),
+        (
+            chat,
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}},
+            "response_format.json_schema.name",
+            "pattern",
+        ),
+        (chat, {"response_format": schema([])}, "response_format.json_schema.schema", "dictionary"),
+        (
+            chat,
+            {"response_format": schema({"a": "x" * 300_000})},
+            "response_format.json_schema.schema",
+            "262,144 bytes",
+        ),
+        (
+            chat,
+            {"response_format": schema(nested(70))},
+            "response_format.json_schema.schema",
+            "deeper than 64",
+        ),
+        (
+            chat,
+            {"response_format": schema({"a": 2**70})},
+            "response_format.json_schema.schema",
+            "64 bits",
+        ),
+        (
+            chat,
+            {"response_format": schema({"a": "\ud800"})},
+            "response_format.json_schema.schema",
+            "half a character",
+        ),
+        (
+            chat,
+            {"response_format": {"type": "text", "schema": {}}},
+            "response_format.schema",
+            "json_schema",
+        ),
+        (chat, {"tool_choice": "auto"}, "tool_choice", "needs tools"),
+        (chat, {"tool_choice": "any", "tools": [TOOL]}, "tool_choice", '"required"'),
+        (chat, {"tool_choice": named("other"), "tools": [TOOL]}, "tool_choice", "'other'"),
+        (chat, {"tool_choice": {**named("add"), "x": 1}, "tools": [TOOL]}, "tool_choice", "chosen"),
+        (chat, {"tool_choice": allowed("auto", "sub"), "tools": [TOOL]}, "tool_choice", "'sub'"),
+        (chat, {"tool_choice": allowed("none", "add"), "tools": [TOOL]}, "tool_choice", "mode"),
+        (chat, {"tools": [TOOL, TOOL]}, "tools", "a name of its own"),
+        (chat, {"tools": [tool("a b")]}, "tools[0].function.name", "pattern"),
+        (chat, {"tools": [tool("a" * 65)]}, "tools[0].function.name", "pattern"),
+        (
+            chat,
+            {"tools": [tool("a", parameters={"type": "array"})]},
+            "tools[0].function.parameters",
+            "object",
+        ),
+        (chat, {"tools": [tool(f"f{n}") for n in range(129)]}, "tools", "at most 128"),
+        (
+            chat,
+            {"tools": [tool(f"f{n}", parameters={"a": "x" * 9000}) for n in range(30)]},
+            "tools",
+            "262,144 bytes together",
+        ),
+        (chat, {"tools": [{"type": "function"}]}, "tools[0].function", "missing"),
+        (chat, {"tools": [TOOL], "grammar": 'root ::= "a"'}, "grammar", "tools"),
+        (complete, {"logprobs": 21}, "logprobs", "less than or equal to 20"),
+        (complete, {"logprobs": True}, "logprobs", "integer"),
+        (complete, {"max_tokens": 0}, "max_tokens", "echo: true"),
+        (complete, {"prompt": ["a", 1]}, "prompt", "list of strings"),
+        (complete, {"prompt": [[1], []]}, "prompt", "at least one"),
+        (complete, {"prompt": [[1], "a"]}, "prompt", "list of strings"),
+        (complete, {"prompt": ["a"] * 2049}, "prompt", "2048"),
+        (complete, {"prompt": [[[1]]]}, "prompt", "token ids"),
         (complete, {"prompt": []}, "prompt", "token ids"),
         (complete, {"prompt": [1, -1]}, "prompt", "token ids"),
         (complete, {"prompt": [1, True]}, "prompt", "token ids"),
@@ -191,7 +304,111 @@ def test_our_own_answer_may_come_back_as_a_client_dumps_it():
     assert chat(messages=[dumped]).messages[0].as_data() == {"role": "assistant", "content": "x"}
 
 
-def test_a_single_prompt_in_a_list_is_that_prompt():
-    assert complete(prompt=["hi"]) == complete(prompt="hi")
-    assert complete(prompt=[1, 2]).prompt == (1, 2)
-    assert complete(prompt=[[1, 2]]).prompt == (1, 2)
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("hi", ("hi",)),
+        (["hi"], ("hi",)),
+        (["a", "b"], ("a", "b")),
+        ([1, 2], ((1, 2),)),
+        ([[1, 2]], ((1, 2),)),
+        ([[1, 2], [3]], ((1, 2), (3,))),
+    ],
+)
+def test_prompts_of_all_forms_become_a_list(prompt, prompts):
+    assert complete(prompt=prompt).prompt == prompts
+
+
+def test_a_tool_that_is_no_function_is_refused_by_its_type():
+    error = refusal(chat, tools=[{"type": "custom", "custom": {"name": "x"}}])
+    assert isinstance(error, UnsupportedParameter)
+    assert error.param == "tools[0]"
+    assert "'custom'" in error.message
+
+
+@pytest.mark.parametrize(
+    ("parameters", "constraint"),
+    [
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, '{"type":"object"}'),
+        ({"response_format": {"type": "json_object", "schema": {"a": 1}}}, '{"a":1}'),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+         '{"type":"object"}'),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True,
+          "description": "d", "schema": {"z": 1, "a": {"$ref": "#/z"}}}}},
+         '{"z":1,"a":{"$ref":"#/z"}}'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("build", [chat, complete])
+def test_a_response_format_becomes_a_schema(build, parameters, constraint):
+    wanted = constraint and Constraint("json_schema", constraint, "response_format")
+    assert build(**parameters).constraint == wanted
+
+
+@pytest.mark.parametrize("build", [chat, complete])
+def test_a_grammar_goes_to_the_engine_as_it_is(build):
+    assert build(grammar='root ::= "a"').constraint == Constraint("gbnf", 'root ::= "a"', "grammar")
+
+
+ADD, SUB = (Tool(name, "", {"type": "object", "properties": {}}) for name in ("add", "sub"))
+
+
+@pytest.mark.parametrize(
+    ("choice", "use"),
+    [
+        (None, ToolUse((ADD, SUB), "auto")),
+        ("auto", ToolUse((ADD, SUB), "auto")),
+        ("required", ToolUse((ADD, SUB), "required")),
+        (named("sub"), ToolUse((SUB,), "named")),
+        (allowed("auto", "sub"), ToolUse((SUB,), "auto")),
+        (allowed("required", "sub", "add", "sub"), ToolUse((SUB, ADD), "required")),
+    ],
+)
+def test_a_choice_of_tools_bounds_the_calls_but_the_prompt_tells_of_all(choice, use):
+    request = chat(tools=[tool("add"), tool("sub")], tool_choice=choice)
+    assert request.tool_use == use
+    assert request.shown_tools == (ADD, SUB)
+
+
+def test_tools_that_must_not_be_called_are_not_told_of():
+    request = chat(tools=[TOOL], tool_choice="none")
+    assert request.tool_use == ToolUse()
+    assert request.shown_tools == ()
+    assert chat(tool_choice="none").tool_use == ToolUse()
+
+
+def test_without_parallel_calls_there_is_one_at_most():
+    assert not chat(tools=[TOOL], parallel_tool_calls=False).tool_use.parallel
+
+
+def test_the_template_is_told_of_effort_and_of_what_the_request_says():
+    assert chat().template_variables == {}
+    assert chat(reasoning_effort="low").template_variables == {"reasoning_effort": "low"}
+    assert chat(reasoning_effort="none").template_variables == {"enable_thinking": False}
+    request = chat(chat_template_kwargs={"enable_thinking": True, "x": [1]})
+    assert request.template_variables == {"enable_thinking": True, "x": [1]}
+
+
+def test_messages_of_a_conversation_with_tools_reach_the_template_as_they_are():
+    conversation = [
+        {"role": "user", "content": "1 + 1?"},
+        {"role": "assistant", "reasoning_content": "hm", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "2"},
+    ]
+    messages = chat(messages=conversation).messages
+    assert [message.as_data() for message in messages] == conversation
+    with_null = {**conversation[1], "content": None}
+    assert chat(messages=[with_null]).messages[0].as_data() == conversation[1]
+
+
+def test_how_many_logprobs_there_are():
+    assert chat().sampling(0).num_logprobs is None
+    assert chat(logprobs=True).sampling(0).num_logprobs == 0
+    assert chat(logprobs=True, top_logprobs=20).sampling(0).num_logprobs == 20
+    assert complete(logprobs=0).sampling(0).num_logprobs == 0
+    assert complete(logprobs=5).sampling(0).num_logprobs == 5
+
+
+def test_zero_tokens_are_a_limit_like_any_other():
+    assert complete(max_tokens=0, echo=True).token_limit == 0
+    assert chat(max_completion_tokens=3).token_limit == 3

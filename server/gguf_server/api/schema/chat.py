@@ -36,12 +36,12 @@ class ChatRequest(GenerationRequest):
     }
 
     messages: Annotated[list[Message], FailFast()] = Field(min_length=1, max_length=MAX_MESSAGES)
-    tools: ToolDefinitions = []
+    tools: ToolDefinitions = Field([])
     tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool = True
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=MAX_LOGPROBS)
-    chat_template_kwargs: JsonObject = {}
+    chat_template_kwargs: JsonObject = Field({})
     reasoning_effort: Literal["none", "low", "medium", "high"] | None = None
 
     @model_validator(mode="after")

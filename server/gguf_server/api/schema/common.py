@@ -38,7 +38,7 @@ class RequestModel(BaseModel):
         extra="forbid",
         frozen=True,
         allow_inf_nan=False,
-        json_schema_extra=_document,  # type: ignore[typeddict-item]  # pydantic passes both
+        json_schema_extra=_document,
     )
 
     # Known, not supported yet: the values that ask for nothing.
@@ -85,5 +85,6 @@ def is_token_id(value: object) -> bool:
 
 
 Text = Annotated[str, AfterValidator(writable)]
+SomeText = Annotated[str, Field(min_length=1), AfterValidator(writable)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 TokenId = Annotated[int, Field(ge=0, le=MAX_INT32)]

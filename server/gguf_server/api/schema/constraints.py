@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field, model_validator
 
-from gguf_server.api.schema.common import Name, RequestModel, Text
+from gguf_server.api.schema.common import Name, RequestModel, SomeText, Text
 from gguf_server.api.schema.json_values import MAX_BYTES, JsonObject
 from gguf_server.api.validation import invalid
 from gguf_server.wire.messages import Constraint
 
 _ANY_OBJECT = {"type": "object"}
 
-Grammar = Annotated[Text, Field(min_length=1, max_length=MAX_BYTES)]
+Grammar = Annotated[SomeText, Field(max_length=MAX_BYTES)]
 
 
 class JsonSchema(RequestModel):

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
 
-from gguf_server.api.schema.common import MAX_INT32, Neutral, RequestModel, Text
+from gguf_server.api.schema.common import MAX_INT32, Neutral, RequestModel, SomeText
 from gguf_server.api.schema.constraints import Grammar, ResponseFormat, constraint_of
 from gguf_server.api.validation import invalid
 from gguf_server.wire.messages import Constraint, SamplingParams
@@ -33,12 +33,11 @@ def _token_id(key: str) -> str:
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Stop = Annotated[Text, Field(min_length=1)]
 Stops = Annotated[
-    list[Stop],
+    list[SomeText],
     FailFast(),
     Field(max_length=MAX_STOPS),
-    BeforeValidator(_stops, json_schema_input_type=Stop | list[Stop]),
+    BeforeValidator(_stops, json_schema_input_type=SomeText | list[SomeText]),
 ]
 TokenBias = dict[
     Annotated[str, AfterValidator(_token_id)], Annotated[float, Field(ge=-100, le=100)]
@@ -60,7 +59,7 @@ class GenerationRequest(RequestModel):
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1, le=MAX_INT32)
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_INT32)
-    stop: Stops = []
+    stop: Stops = Field([])
     temperature: float = Field(0.8, ge=0, le=2)
     top_k: int = Field(40, ge=0, le=MAX_INT32)
     top_p: Probability = 0.95
@@ -71,7 +70,7 @@ class GenerationRequest(RequestModel):
     repeat_last_n: int = Field(64, ge=-1, le=_MAX_PENALIZED_TOKENS)
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
-    logit_bias: TokenBias = {}
+    logit_bias: TokenBias = Field({})
     ignore_eos: bool = False
     response_format: ResponseFormat | None = None
     grammar: Grammar | None = None

@@ -61,7 +61,7 @@ class Message(RequestModel):
     ) = None
     name: Text | None = None
     reasoning_content: Text | None = None
-    tool_calls: Annotated[list[MadeCall], FailFast(), Field(max_length=MAX_TOOLS)] = []
+    tool_calls: Annotated[list[MadeCall], FailFast(), Field(max_length=MAX_TOOLS)] = Field([])
     tool_call_id: Text | None = None
 
     @model_validator(mode="after")
