@@ -21,6 +21,11 @@ from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess, Patience
 
 _log = logging.getLogger(__name__)
+_TRY_CHAT = (
+    "/v1/chat/completions",
+    '{"messages": [{"role": "user", "content": "Why is the sky blue?"}], "max_tokens": 64}',
+)
+_TRY_EMBEDDINGS = ("/v1/embeddings", '{"input": "Why is the sky blue?"}')
 # Time for the last error events to be written once open requests have been ended.
 _FLUSH_SECONDS = 2
 _BACKLOG = 2048
@@ -117,11 +122,11 @@ class Server:
         key = " -H 'Authorization: Bearer YOUR_KEY'" if self._api_keys else ""
         if self._settings.log_format == "json":
             return
+        facts = self._client.status.facts
+        path, body = _TRY_CHAT if facts is None or facts.generates else _TRY_EMBEDDINGS
         print(  # noqa: T201  (for the person at the terminal)
-            f"\nReady. Try:\n  curl {base}/v1/chat/completions{key} "
-            "-H 'Content-Type: application/json' \\\n"
-            '    -d \'{"messages": [{"role": "user", "content": "Why is the sky blue?"}], '
-            '"max_tokens": 64}\'\n',
+            f"\nReady. Try:\n  curl {base}{path}{key} "
+            f"-H 'Content-Type: application/json' \\\n    -d '{body}'\n",
             flush=True,
         )
 

@@ -147,9 +147,12 @@ def test_an_engine_loads_tells_how_far_it_is_and_is_ready(stage: Stage) -> None:
     run(story())
 
 
-def test_an_engine_that_waits_for_work_is_not_called_stuck(stage: Stage) -> None:
+@pytest.mark.parametrize("way", ["serves", "embeds"])
+def test_an_engine_that_waits_for_work_or_embeds_is_not_called_stuck(
+    stage: Stage, way: str
+) -> None:
     async def story() -> None:
-        process = stage.process("ready serves:3 exits:0", step=1.0)
+        process = stage.process(f"ready {way}:3 exits:0", step=1.0)
         async with running(process):
             await until(lambda: process.status.restarts)
             assert process.status.reason == "the engine exited with code 0"
