@@ -29,13 +29,15 @@ class ToolUse:
 
 
 class Dialect(Protocol):
-    """Made for a template by ``dialect_of``.
+    """Made for a template by ``families.dialect_of``."""
 
-    ``show_special``: the parser must see the text of control tokens.
-    """
+    @property
+    def name(self) -> str: ...
 
-    name: str
-    show_special: bool
+    @property
+    def show_special(self) -> bool:
+        """Whether the parser must see the text of control tokens."""
+        ...
 
     def parser(self, prompt: str, use: ToolUse) -> OutputParser:
         """For the answer to ``prompt``, which may end inside of a block of reasoning."""

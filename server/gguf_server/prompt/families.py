@@ -1,30 +1,57 @@
-"""Stands in for the dialects of branch tools until that is merged."""
+"""Which family's notation a chat template was written for, told from its text."""
 
-from gguf_server.prompt.dialect import Dialect, ToolUse
-from gguf_server.prompt.output import Content, OutputParser, Piece
-from gguf_server.wire.messages import Constraint
+import re
+from collections.abc import Mapping
+from typing import Literal
 
+from gguf_server.prompt import harmony, hermes, llama3, mistral
+from gguf_server.prompt.dialect import Dialect
+from gguf_server.prompt.thinking import thinking_of
 
-class _Plain:
-    name = "plain"
-    show_special = False
+Family = Literal["harmony", "mistral", "llama3", "hermes"]
 
-    def parser(self, prompt: str, use: ToolUse) -> OutputParser:
-        return _PlainParser()
-
-    def constraint(
-        self, prompt: str, use: ToolUse, response: Constraint | None
-    ) -> Constraint | None:
-        return response
-
-
-class _PlainParser:
-    def push(self, text: str) -> list[Piece]:
-        return [Content(text)] if text else []
-
-    def finish(self) -> list[Piece]:
-        return []
+_NO_TOKENS: Mapping[str, int] = {}
+_ARGUMENTS = re.compile(r'arguments\\?"\s*:')
+_PARAMETERS = re.compile(r'parameters\\?"\s*:')
+_XML_ARGUMENTS = ("<function=", "<arg_key>")
+_ONE_CALL = "only supports single tool-calls"
 
 
-def dialect_of(template: str) -> Dialect:
-    return _Plain()
+def family_of(template: str) -> Family | None:
+    """None where the template knows no tools, or writes their calls in a way we cannot read."""
+    if "tools" not in template:
+        return None
+    if harmony.CHANNEL in template and "functions." in template:
+        return "harmony"
+    if mistral.MARK in template:
+        return "mistral"
+    if any(mark in template for mark in _XML_ARGUMENTS):
+        return None
+    if hermes.OPENING in template:
+        return "hermes" if _ARGUMENTS.search(template) else None
+    if "<|start_header_id|>" in template and _PARAMETERS.search(template):
+        return "llama3"
+    return None
+
+
+def dialect_of(template: str, special_tokens: Mapping[str, int] = _NO_TOKENS) -> Dialect:
+    """What models with this template speak; ``special_tokens`` as in ``ModelFacts``.
+
+    A template of no family is taught the notation of Hermes, see ``lesson.py``.
+    """
+    thinking = thinking_of(template)
+    match family_of(template):
+        case "harmony":
+            return harmony.Harmony(special_tokens)
+        case "mistral":
+            return mistral.Mistral(thinking, special_tokens, _mistral_style(template))
+        case "llama3":
+            return llama3.Llama3(thinking, special_tokens, one_call=_ONE_CALL in template)
+        case "hermes" | None:
+            return hermes.Hermes(thinking, special_tokens)
+
+
+def _mistral_style(template: str) -> mistral.Style:
+    if mistral.CALL_ID in template:
+        return "call_id"
+    return "arguments" if mistral.ARGUMENTS in template else "list"

@@ -175,6 +175,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     ``stall_seconds`` is how long one step may take before the engine must be called stuck,
     from the longest step of the warm-up. ``generates`` is false for a model that can only embed;
     ``embedding_size`` is 0 where embeddings are not served, else the length of a vector.
+    ``special_tokens`` are the ids, by text, of those tokens that a ``Constraint`` in Lark must
+    name as tokens, because text does not match them.
     """
 
     architecture: str
@@ -196,6 +198,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     load_seconds: dict[str, float]
     generates: bool = True
     embedding_size: int = 0
+    special_tokens: dict[str, int] = {}
 
 
 class LoadProgress(Struct, frozen=True, tag=True):
