@@ -11,7 +11,7 @@ from gguf_server.api.auth import RequireApiKey
 from gguf_server.api.chat import chat_router
 from gguf_server.api.completions import completions_router
 from gguf_server.api.embeddings import embeddings_router
-from gguf_server.api.errors import ErrorAnswers
+from gguf_server.api.errors import RESPONSES, ErrorAnswers
 from gguf_server.api.health import probe_routes
 from gguf_server.api.limits import LimitBody
 from gguf_server.api.models import ServedModel, models_router
@@ -42,6 +42,7 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
         docs_url=None,  # they would load scripts from elsewhere; /openapi.json is enough
         redoc_url=None,
         redirect_slashes=False,
+        responses=RESPONSES,
     )
     errors.install(api)
     api.router.routes.extend(probe_routes(engine, metrics_text))

@@ -390,7 +390,7 @@ def test_the_template_is_told_of_effort_and_of_what_the_request_says():
 
 
 def test_messages_of_a_conversation_with_tools_reach_the_template_as_they_are():
-    conversation = [
+    conversation: list[dict[str, Any]] = [
         {"role": "user", "content": "1 + 1?"},
         {"role": "assistant", "reasoning_content": "hm", "tool_calls": [CALL]},
         {"role": "tool", "tool_call_id": "call_1", "content": "2"},

@@ -37,10 +37,14 @@ Stops = Annotated[
     list[SomeText],
     FailFast(),
     Field(max_length=MAX_STOPS),
-    BeforeValidator(_stops, json_schema_input_type=SomeText | list[SomeText]),
+    BeforeValidator(
+        _stops,
+        json_schema_input_type=SomeText | Annotated[list[SomeText], Field(max_length=MAX_STOPS)],
+    ),
 ]
-TokenBias = dict[
-    Annotated[str, AfterValidator(_token_id)], Annotated[float, Field(ge=-100, le=100)]
+TokenBias = Annotated[
+    dict[Annotated[str, AfterValidator(_token_id)], Annotated[float, Field(ge=-100, le=100)]],
+    Field(json_schema_extra={"propertyNames": {"pattern": f"^[0-9]{{1,{_MAX_ID_DIGITS}}}$"}}),
 ]
 
 
