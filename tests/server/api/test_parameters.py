@@ -14,7 +14,11 @@ from gguf_server.prompt.dialect import Tool, ToolUse
 from gguf_server.wire.messages import Constraint, SamplingParams
 
 HI = [{"role": "user", "content": "hi"}]
-CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+CALL: dict[str, Any] = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "add", "arguments": '{"a": 1}'},
+}
 
 
 def tool(name: str, **more: Any) -> dict[str, Any]:
@@ -299,7 +303,7 @@ def test_a_part_that_is_no_text_is_refused_by_its_type():
 def test_our_own_answer_may_come_back_as_a_client_dumps_it():
     dumped = json.loads(
         '{"role": "assistant", "content": "x", "refusal": null, "annotations": null,'
-        ' "audio": null, "function_call": null, "tool_calls": null}'
+        ' "audio": null, "function_call": null, "tool_calls": null, "parsed": null}'
     )
     assert chat(messages=[dumped]).messages[0].as_data() == {"role": "assistant", "content": "x"}
 
@@ -397,8 +401,14 @@ def test_messages_of_a_conversation_with_tools_reach_the_template_as_they_are():
     ]
     messages = chat(messages=conversation).messages
     assert [message.as_data() for message in messages] == conversation
-    with_null = {**conversation[1], "content": None}
-    assert chat(messages=[with_null]).messages[0].as_data() == conversation[1]
+    as_dumped = {
+        **conversation[1],
+        "content": None,
+        "tool_calls": [
+            {**CALL, "index": 0, "function": {**CALL["function"], "parsed_arguments": {}}}
+        ],
+    }
+    assert chat(messages=[as_dumped]).messages[0].as_data() == conversation[1]
 
 
 def test_how_many_logprobs_there_are():

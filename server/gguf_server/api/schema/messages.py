@@ -32,7 +32,12 @@ def _content(value: object) -> object:
     return "\n".join(texts)
 
 
+# A message that we sent may come back as the client's library dumps it: what it adds is nothing new.
+
+
 class CalledFunction(RequestModel):
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"parsed_arguments"})
+
     name: Text
     arguments: Text
 
@@ -40,13 +45,15 @@ class CalledFunction(RequestModel):
 class MadeCall(RequestModel):
     """A call that the model has made before."""
 
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"index"})
+
     id: Text
     type: Literal["function"] = "function"
     function: CalledFunction
 
 
 class Message(RequestModel):
-    # A message that we sent may come back as the client's library dumps it.
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"parsed"})
     NOT_SUPPORTED: ClassVar[Neutral] = {
         "function_call": (),
         "audio": (),
