@@ -15,9 +15,9 @@ _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeEncodeError)
 _Members = dict[str, msgspec.Raw]
 
 
-def openai_id(given: str = "") -> str:
-    """An id as OpenAI makes them, or the one that the model gave."""
-    return given or "call_" + random_id(24)
+def openai_id(_given: str = "") -> str:
+    """As OpenAI makes them. What other models call an id may come again in the next answer."""
+    return "call_" + random_id(24)
 
 
 def random_id(length: int) -> str:

@@ -13,10 +13,14 @@ from gguf_server.wire.messages import Constraint
 
 @dataclass(frozen=True, slots=True)
 class CallForms:
-    """Calls from the first character on, and calls after any text."""
+    """Calls from the first character on, calls after any text, and calls where JSON may stand.
+
+    The last ones must differ from JSON in the first character: that is where llguidance decides.
+    """
 
     forced: str
     free: str
+    beside_json: str
 
 
 def constrained(
@@ -51,7 +55,7 @@ def either(grammar: Grammar, use: ToolUse, response: Constraint | None, forms: C
     """Calls, or where they are free also content."""
     if use.choice != "auto":
         return forms.forced
-    calls = forms.free if response is None else forms.forced
+    calls = forms.free if response is None else forms.beside_json
     return f"{calls} | {grammar.content(response)}"
 
 

@@ -80,7 +80,5 @@ def _call_forms(grammar: Grammar, use: ToolUse) -> CallForms:
         bodies.append(grammar.rule(f"call_{index}", body))
     call = grammar.rule("call", " | ".join(bodies))
     more = f'("\\n" {opening} {call})*' if use.parallel else ""
-    return CallForms(
-        forced=f"{opening} {call} {more}",
-        free=f"{grammar.until('head', OPENING)} {call} {more}",
-    )
+    forced = f"{opening} {call} {more}"
+    return CallForms(forced, f"{grammar.until('head', OPENING)} {call} {more}", forced)

@@ -77,6 +77,7 @@ class Llama3:
         return CallForms(
             forced=f"{call} {more}",
             free=f"({head} {tail} | {tagged}) {more}",
+            beside_json=f"{grammar.mark(TAG)} {call} {more}",
         )
 
 

@@ -132,9 +132,7 @@ def _list_forms(grammar: Grammar, use: ToolUse) -> CallForms:
     call = grammar.rule("call", " | ".join(calls))
     more = f'(", " {call})*' if use.parallel else ""
     listed = f'SPACE? "[" {call} {more} "]"'
-    return CallForms(
-        forced=f"{grammar.mark(MARK)} {listed}", free=f"{grammar.until('head', MARK)} {listed}"
-    )
+    return _after_mark(grammar, listed)
 
 
 def _named_forms(style: Style, grammar: Grammar, use: ToolUse) -> CallForms:
@@ -146,7 +144,9 @@ def _named_forms(style: Style, grammar: Grammar, use: ToolUse) -> CallForms:
         calls.append(grammar.rule(f"call_{index}", body))
     call = grammar.rule("call", " | ".join(calls))
     more = f"({grammar.mark(MARK)} {call})*" if use.parallel else ""
-    return CallForms(
-        forced=f"{grammar.mark(MARK)} {call} {more}",
-        free=f"{grammar.until('head', MARK)} {call} {more}",
-    )
+    return _after_mark(grammar, f"{call} {more}")
+
+
+def _after_mark(grammar: Grammar, calls: str) -> CallForms:
+    forced = f"{grammar.mark(MARK)} {calls}"
+    return CallForms(forced, f"{grammar.until('head', MARK)} {calls}", forced)

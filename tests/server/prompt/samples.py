@@ -35,9 +35,8 @@ MINISTRAL = "{{ tools }}[THINK][/THINK][TOOL_CALLS]n[ARGS]{}"
 HARMONY = "{{ tools }}<|start|>assistant<|channel|>commentary to=functions.n<|message|>"
 PLAIN = "<|im_start|>{{ messages }}"
 R1 = "<think>\n</think>"
-TEMPLATES = (
-    HERMES, QWEN3, LLAMA3, MISTRAL, MISTRAL_CALL_ID, MINISTRAL, HARMONY, PLAIN, R1
-)  # fmt: skip
+WITH_TOOLS = (HERMES, QWEN3, LLAMA3, MISTRAL, MISTRAL_CALL_ID, MINISTRAL, HARMONY)
+TEMPLATES = (*WITH_TOOLS, PLAIN, R1)
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,9 @@ LLAMA3_SAMPLES = (
     Sample("tag and end", LLAMA3, f"<|python_tag|>{_L_PARIS}<|eom_id|>", (PARIS,)),
     Sample("two calls", LLAMA3, f"\n{_L_PARIS}; {_L_ROME}", (PARIS, ROME)),
     Sample("two tagged calls", LLAMA3, f"<|python_tag|>{_L_PARIS};{_L_ROME}", (PARIS, ROME)),
-    Sample("text, then a tag", LLAMA3, f"Well.\n<|python_tag|>{_L_ROME}", (Content("Well."), ROME)),
+    Sample(
+        "text, then a tag", LLAMA3, f"Well.\n<|python_tag|>{_L_PARIS}", (Content("Well."), PARIS)
+    ),
     Sample("escapes", LLAMA3, f'{{ "name" : "run", "parameters": {CODE}}}', (call("run", CODE),)),
     Sample("text after", LLAMA3, f"{_L_PARIS}\nDone.", (PARIS, Content("Done."))),
     Sample("bad second call", LLAMA3, f"{_L_PARIS}; {{}}", (PARIS, Content("; {}"))),

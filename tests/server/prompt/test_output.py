@@ -20,6 +20,7 @@ from tests.server.prompt.samples import (
     LLAMA3,
     MINISTRAL,
     MISTRAL,
+    MISTRAL_CALL_ID,
     NONE,
     QWEN3,
     SAMPLES,
@@ -65,11 +66,13 @@ def test_an_answer_character_by_character_says_the_same(sample):
     assert read(sample, sample.text) == list(sample.pieces)
 
 
-NOTATION = ["<tool_call>", "</tool_call>", "<think>", "</think>", "[TOOL_CALLS]", "[ARGS]", "[THINK]",
-            "[/THINK]", "[CALL_ID]", "<|python_tag|>", "<|channel|>", "<|message|>", "<|end|>",
-            "<|start|>assistant", "<|call|>", " to=", "analysis", "commentary", "final",
-            '{"name": "run", "arguments": {}}', '{"name": "run", "parameters": {}}', "run", ";", ",",
-            "[", "]", "{", "}", '"', "\\", " ", "\n", "x", "é"]  # fmt: skip
+NOTATION = (
+    *("<tool_call>", "</tool_call>", "<think>", "</think>", "[THINK]", "[/THINK]"),
+    *("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|python_tag|>", "<|eom_id|>"),
+    *("<|start|>assistant", "<|channel|>", "<|message|>", "<|end|>", "<|call|>", " to=functions."),
+    *("analysis", "commentary", "final", "run", ";", ",", "[", "]", "{", "}", '"', "\\"),
+    *('{"name": "run", "arguments": {}}', '{"name": "run", "parameters": {}}', " ", "\n", "x", "é"),
+)
 
 
 @given(
@@ -92,12 +95,20 @@ def test_text_without_notation_survives(template, use, text):
     assert pieces == ([Content(text)] if text else [])
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize(
-    "unit",
-    ["<", "{", "[", "[TOOL_", "<tool_call>", '<tool_call>{"', "<think>", " ", "\\", '{"a":', "[TOOL_CALLS]",
-     "<|channel|>", "<|", " to=", "[TOOL_CALLS]run[CALL_ID]", '{"name', ";"],
-)  # fmt: skip
+    ("template", "unit"),
+    [
+        *((template, unit) for template in (QWEN3, LLAMA3, MISTRAL, HARMONY) for unit in "<{[ "),
+        *(
+            (QWEN3, unit)
+            for unit in ("<tool_call>", '<tool_call>{"', '<tool_call>{"a":[', "<think>")
+        ),
+        *((LLAMA3, unit) for unit in ("<|python_tag|>", '{"name', '{"name":', ";", "<|eom")),
+        *((MISTRAL, unit) for unit in ("[TOOL_", "[TOOL_CALLS]", "[TOOL_CALLS][{", "[THINK]")),
+        *((MISTRAL_CALL_ID, unit) for unit in ("[TOOL_CALLS]run[CALL_ID]", "[TOOL_CALLS]run")),
+        *((HARMONY, unit) for unit in ("<|", "<|channel|>", " to=", "<|channel|>a to=b ")),
+    ],
+)
 def test_a_hostile_megabyte_takes_linear_time_and_is_kept(template, unit):
     def seconds(length: int) -> float:
         text = (unit * (length // len(unit) + 1))[:length]
