@@ -53,7 +53,8 @@ def embeddings_router(engine: EngineClient, served: ServedModel) -> APIRouter:
         served.require(body.model)
         facts = engine.require_engine()
         _require_vectors(facts)
-        return EmbeddingsResponse(engine, body, facts.slots, served.name)
+        num_at_once = min(facts.slots, len(body.input))
+        return EmbeddingsResponse(engine, body, num_at_once, served.name)
 
     return router
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import re
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import uvicorn
 
 from gguf_server.api.app import create_app
 from gguf_server.errors import InvalidRequest, ModelLoading, QueueFull, RequestError
+from gguf_server.prompt.output import Content, Piece, Reasoning, ToolCall
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.supervisor.client import EngineClient
 from gguf_server.supervisor.generation import Generation
@@ -98,6 +100,36 @@ def scored(piece: str | bytes, logprob: float | None = -0.5, num: int = 0) -> To
     best = LikelyToken(0, raw, logprob) if logprob >= -0.5 else LikelyToken(0, b"#0", -0.5)
     others = [LikelyToken(rank, f"#{rank}".encode(), -1.0 - rank) for rank in range(1, num)]
     return TokenLogprob(0, raw, logprob, tuple([best, *others][:num]))
+
+
+_NOTATION = re.compile(r"<think>(?P<think>.*?)</think>|<call>(?P<call>.*?)</call>|(?P<text>[^<]+)")
+
+
+class TagParser:
+    """Knows ``<think>...</think>`` and ``<call>ARGUMENTS</call>``; every call is of add."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._num_calls = 0
+
+    def push(self, text: str) -> list[Piece]:
+        self._text += text
+        pieces = []
+        while found := _NOTATION.match(self._text):
+            self._text = self._text[found.end() :]
+            pieces.append(self._piece(found))
+        return pieces
+
+    def finish(self) -> list[Piece]:
+        return [Content(self._text)] if self._text else []
+
+    def _piece(self, found: re.Match[str]) -> Piece:
+        if found["think"]:
+            return Reasoning(found["think"])
+        if found["call"]:
+            self._num_calls += 1
+            return ToolCall(f"call_{self._num_calls}", "add", found["call"])
+        return Content(found["text"])
 
 
 class FakeEngine:

@@ -1,7 +1,6 @@
 """Tool calls and reasoning: what parsers find in the output, in OpenAI's shapes."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 
 from gguf_server.api import chat
 from gguf_server.prompt.dialect import ToolUse
-from gguf_server.prompt.output import Content, OutputParser, Piece, Reasoning, ToolCall
+from gguf_server.prompt.output import OutputParser
 from gguf_server.wire.messages import Constraint
-from tests.server.api.fakes import FakeEngine
+from tests.server.api.fakes import FakeEngine, TagParser
 from tests.server.api.sse import events_of
 
 pytestmark = pytest.mark.anyio
@@ -20,35 +19,6 @@ pytestmark = pytest.mark.anyio
 HI = [{"role": "user", "content": "hi"}]
 ADD = {"type": "function", "function": {"name": "add"}}
 WITH_TOOLS = {"messages": HI, "tools": [ADD]}
-
-_NOTATION = re.compile(r"<think>(?P<think>.*?)</think>|<call>(?P<call>.*?)</call>|(?P<text>[^<]+)")
-
-
-class FakeParser:
-    """Knows ``<think>...</think>`` and ``<call>ARGUMENTS</call>``; every call is of add."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._num_calls = 0
-
-    def push(self, text: str) -> list[Piece]:
-        self._text += text
-        pieces = []
-        while found := _NOTATION.match(self._text):
-            self._text = self._text[found.end() :]
-            pieces.append(self._piece(found))
-        return pieces
-
-    def finish(self) -> list[Piece]:
-        return [Content(self._text)] if self._text else []
-
-    def _piece(self, found: re.Match[str]) -> Piece:
-        if found["think"]:
-            return Reasoning(found["think"])
-        if found["call"]:
-            self._num_calls += 1
-            return ToolCall(f"call_{self._num_calls}", "add", found["call"])
-        return Content(found["text"])
 
 
 class FakeDialect:
@@ -61,7 +31,7 @@ class FakeDialect:
     def parser(self, prompt: str, use: ToolUse) -> OutputParser:
         assert prompt.endswith("<assistant>")
         self.uses.append(use)
-        return FakeParser()
+        return TagParser()
 
     def constraint(
         self, prompt: str, use: ToolUse, response: Constraint | None

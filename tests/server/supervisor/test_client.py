@@ -29,6 +29,7 @@ from gguf_server.supervisor.status import State, Status
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
+    Constraint,
     Detokenize,
     Detokenized,
     Embed,
@@ -38,6 +39,7 @@ from gguf_server.wire.messages import (
     FinishReason,
     FromEngine,
     Heartbeat,
+    PromptPart,
     Rejected,
     SamplingParams,
     Started,
@@ -47,6 +49,7 @@ from gguf_server.wire.messages import (
     ToEngine,
     Tokenize,
     Tokenized,
+    TokenLogprob,
 )
 from tests.server.supervisor.facts import FACTS, STATS
 
@@ -132,8 +135,11 @@ class Desk:
         deltas: list[TextDelta] | None = None,
         finished: list[Finished] | None = None,
         failed: list[Failed] | None = None,
+        prompts: list[PromptPart] | None = None,
     ) -> None:
-        output = StepOutput(STATS, started or [], deltas or [], finished or [], failed or [])
+        output = StepOutput(
+            STATS, started or [], deltas or [], finished or [], failed or [], prompts or []
+        )
         self.process.say(output)
 
 
@@ -436,6 +442,66 @@ def test_a_request_is_submitted_as_it_was_asked() -> None:
                 sampling=SamplingParams(seed=0),
             )
         ]
+
+    run(story)
+
+
+def test_what_a_request_asks_for_beside_text_reaches_the_engine() -> None:
+    async def story() -> None:
+        desk = Desk()
+        constraint = Constraint("gbnf", 'root ::= "a"', "grammar")
+        sampling = SamplingParams(num_logprobs=2)
+        generation = desk.client.generate(
+            prompt=(1, 2), max_tokens=0, stop=(), sampling=sampling, constraint=constraint,
+            prompt_logprobs=True, show_special=True,
+        )  # fmt: skip
+        assert desk.process.sent == [
+            Submit(
+                id=generation.id, prompt=(1, 2), max_tokens=0, sampling=sampling,
+                constraint=constraint, prompt_logprobs=True, show_special=True,
+            )
+        ]  # fmt: skip
+
+    run(story)
+
+
+def scored(token: int) -> TokenLogprob:
+    return TokenLogprob(token, b"x", -1.0, ())
+
+
+def test_log_probabilities_come_with_their_text_and_those_of_the_prompt_before() -> None:
+    async def story() -> None:
+        desk = Desk()
+        async with desk.generate() as generation:
+            part = PromptPart(generation.id, (scored(1), scored(2)))
+            desk.step(prompts=[part, PromptPart(99, (scored(7),))])
+            assert await generation.next() == Delta("", [], [scored(1), scored(2)])
+            desk.step(deltas=[TextDelta(generation.id, "", 1, (scored(3),))])
+            first = await generation.next()
+            assert first == Delta("", [scored(3)], [])
+            desk.step(
+                deltas=[TextDelta(generation.id, "ab", 1, (scored(4),))],
+                finished=[Finished(generation.id, "stop")],
+            )
+            assert await generation.next() == Delta("ab", [scored(4)], [])
+            assert first == Delta("", [scored(3)], []), "what was given is not changed later"
+            assert await generation.next() is None
+
+    run(story)
+
+
+def test_who_reads_late_gets_all_of_it_as_one() -> None:
+    async def story() -> None:
+        desk = Desk()
+        async with desk.generate() as generation:
+            desk.step(prompts=[PromptPart(generation.id, (scored(1),))])
+            desk.step(prompts=[PromptPart(generation.id, (scored(2),))])
+            for token in (3, 4):
+                desk.step(deltas=[TextDelta(generation.id, "t", 1, (scored(token),))])
+            desk.step(finished=[Finished(generation.id, "stop")])
+            assert [delta async for delta in generation] == [
+                Delta("tt", [scored(3), scored(4)], [scored(1), scored(2)])
+            ]
 
     run(story)
 

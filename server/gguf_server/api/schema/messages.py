@@ -32,7 +32,7 @@ def _content(value: object) -> object:
     return "\n".join(texts)
 
 
-# A message that we sent may come back as the client's library dumps it: what it adds is nothing new.
+# Messages that we sent come back as the client's library dumps them: what it adds is nothing new.
 
 
 class CalledFunction(RequestModel):
