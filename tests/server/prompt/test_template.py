@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gguf_server.errors import ChatTemplateError
+from gguf_server.prompt.protocol import Render
 from gguf_server.prompt.template import render
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
@@ -20,8 +21,9 @@ SMOLLM2 = (
 )
 
 
-def rendered(template: str, messages=HI) -> str:
-    return render(template, messages, bos_token="<s>", eos_token="</s>", now=NOW)
+def rendered(template: str, messages=HI, tools=(), **variables) -> str:
+    question = Render(template, list(messages), "<s>", "</s>", list(tools), variables)
+    return render(question, now=NOW)
 
 
 def test_smollm2_adds_its_system_message_and_opens_the_answer():
