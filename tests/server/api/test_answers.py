@@ -78,7 +78,11 @@ def joined_chat(choices: list[dict[str, Any]]) -> dict[str, Any]:
     assert [call.pop("index") for call in calls] == list(range(len(calls)))
     content = "".join(delta.get("content", "") for delta in deltas)
     reasoning = "".join(delta.get("reasoning_content", "") for delta in deltas)
-    message = {"role": "assistant", "content": content or (None if calls else ""), "refusal": None}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": content or (None if calls else ""),
+        "refusal": None,
+    }
     message |= {"reasoning_content": reasoning} if reasoning else {}
     message |= {"tool_calls": calls} if calls else {}
     parts = [choice["logprobs"]["content"] for choice in choices if choice["logprobs"]]

@@ -371,13 +371,19 @@ ADD, SUB = (Tool(name, "", {"type": "object", "properties": {}}) for name in ("a
 def test_a_choice_of_tools_bounds_the_calls_but_the_prompt_tells_of_all(choice, use):
     request = chat(tools=[tool("add"), tool("sub")], tool_choice=choice)
     assert request.tool_use == use
-    assert request.shown_tools == (ADD, SUB)
+    assert [each["function"]["name"] for each in request.shown_tools] == ["add", "sub"]
+
+
+def test_templates_see_tools_as_openai_describes_them():
+    assert chat(tools=[tool("add", strict=True)]).shown_tools == [
+        tool("add", description="", parameters={"type": "object", "properties": {}})
+    ]
 
 
 def test_tools_that_must_not_be_called_are_not_told_of():
     request = chat(tools=[TOOL], tool_choice="none")
     assert request.tool_use == ToolUse()
-    assert request.shown_tools == ()
+    assert request.shown_tools == []
     assert chat(tool_choice="none").tool_use == ToolUse()
 
 

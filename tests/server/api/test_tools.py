@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from gguf_server.api import chat
 from gguf_server.prompt.dialect import ToolUse
 from gguf_server.prompt.output import OutputParser
 from gguf_server.wire.messages import Constraint
-from tests.server.api.fakes import FakeEngine, TagParser
+from tests.server.api.fakes import FACTS, READY, FakeEngine, TagParser
 from tests.server.api.sse import events_of
 
 pytestmark = pytest.mark.anyio
@@ -171,3 +173,34 @@ async def test_the_dialect_decides_on_constraint_and_control_tokens(http, engine
     assert required.constraint == Constraint("lark", "calls", "tools")
     assert own.show_special
     assert [use.choice for use in dialect.uses] == ["auto", "required"]
+
+
+KNOWS_TOOLS = (
+    '{# <tool_call> "arguments": #}{% for tool in tools or [] %}[{{ tool.function.name }}]'
+    "{% endfor %}{{ enable_thinking }} {{ style }} {{ messages[0].content }}<assistant>"
+)
+
+
+@pytest.fixture
+def knowing(engine: FakeEngine) -> FakeEngine:
+    """Its template shows tools and variables."""
+    facts = msgspec.structs.replace(FACTS, chat_template=KNOWS_TOOLS)
+    engine.status = replace(READY, facts=facts)
+    return engine
+
+
+async def test_the_template_is_told_of_tools_and_variables(http, knowing):
+    variables = {"style": "terse", "enable_thinking": True}
+    await ask(http, chat_template_kwargs=variables)
+    await ask(http, tool_choice="none", reasoning_effort="none")
+    told, not_told = knowing.submitted
+    assert told.prompt == "[add]True terse hi<assistant>"
+    assert not_told.prompt == "False  hi<assistant>"
+
+
+async def test_a_variable_of_the_servers_own_is_a_400(http, knowing):
+    body = {**WITH_TOOLS, "chat_template_kwargs": {"messages": []}}
+    answer = await http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "chat_template_kwargs"
+    assert not knowing.submitted

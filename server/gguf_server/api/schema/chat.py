@@ -11,7 +11,7 @@ from gguf_server.api.schema.json_values import JsonObject
 from gguf_server.api.schema.messages import MAX_MESSAGES, Message
 from gguf_server.api.schema.tools import ToolChoiceField, ToolDefinitions, tool_use
 from gguf_server.api.validation import invalid
-from gguf_server.prompt.dialect import Tool, ToolUse
+from gguf_server.prompt.dialect import ToolUse
 
 
 class ChatRequest(GenerationRequest):
@@ -63,9 +63,9 @@ class ChatRequest(GenerationRequest):
         return tool_use(self.tools, self.tool_choice, parallel=self.parallel_tool_calls)
 
     @property
-    def shown_tools(self) -> tuple[Tool, ...]:
+    def shown_tools(self) -> list[dict[str, Any]]:
         """What the prompt tells of tools: all of them, so that prompts share their beginning."""
-        return tuple(each.tool for each in self.tools) if self.tool_use.tools else ()
+        return [each.as_data() for each in self.tools] if self.tool_use.tools else []
 
     @property
     def template_variables(self) -> Mapping[str, Any]:

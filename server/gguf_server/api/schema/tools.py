@@ -47,6 +47,10 @@ class ToolDefinition(RequestModel):
         function = self.function
         return Tool(function.name, function.description, function.parameters)
 
+    def as_data(self) -> dict[str, Any]:
+        """As templates see it."""
+        return self.model_dump(exclude={"function": {"strict"}})
+
 
 ToolDefinitions = Annotated[list[ToolDefinition], FailFast(), Field(max_length=MAX_TOOLS)]
 
