@@ -215,8 +215,9 @@ def likelihoods_by_the_harness(answer: Any, context_lengths: list[int]) -> list[
     return found
 
 
-async def test_the_evaluation_harness_gets_its_likelihoods(http, engine):
-    engine.pieces = ["!"]
+@pytest.mark.parametrize("generated", ["!", ""])  # the end of the answer is a token, too
+async def test_the_evaluation_harness_gets_its_likelihoods(http, engine, generated):
+    engine.pieces = [generated]
     answer = await complete(http, **request_of_the_harness([list(b"abcd"), list(b"xy")]))
     # The fake gives the token at position p the log-probability -p / 4; the likeliest have -0.5.
     assert likelihoods_by_the_harness(answer, [2, 1]) == [(-0.5 - 0.75, False), (-0.25, True)]

@@ -1,6 +1,7 @@
 """``/v1/chat/completions``."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
@@ -57,7 +58,7 @@ class ChatRequest(GenerationRequest):
     def num_logprobs(self) -> int | None:
         return self.top_logprobs if self.logprobs else None
 
-    @property
+    @cached_property
     def tool_use(self) -> ToolUse:
         """What the model may call."""
         return tool_use(self.tools, self.tool_choice, parallel=self.parallel_tool_calls)
