@@ -114,26 +114,27 @@ class StreamedChat:
         pieces = self._parser.push(delta.text)
         if delta.logprobs:
             return self._opened(self._with_logprobs(pieces, delta.logprobs))
-        return self._opened(b"".join([self._written(each) for each in pieces])) if pieces else b""
+        return self._opened(b"".join(map(self._written, pieces))) if pieces else b""
 
     def finish(self, reason: FinishReason | None) -> bytes:
-        last = b"".join([self._written(each) for each in self._parser.finish()])
+        last = b"".join(map(self._written, self._parser.finish()))
         end = ChatEventChoice(self._index, ChatDelta(), _finish_reason(reason, self._num_calls > 0))
         return self._opened(last + self._event_of(end))
 
     def _opened(self, events: bytes) -> bytes:
         """The role comes before everything else, and not before there is something."""
+        if not self._opening:
+            return events
         opening, self._opening = self._opening, b""
         return opening + events
 
     def _written(self, piece: Piece) -> bytes:
-        match piece:
-            case Content(text):
-                return self._content_event.with_text(text)
-            case Reasoning(text):
-                return self._reasoning_event.with_text(text)
-            case ToolCall():
-                return self._event(self._delta(piece))
+        # Not a match: for a token of a stream that costs more than all the rest of this.
+        if isinstance(piece, Content):
+            return self._content_event.with_text(piece.text)
+        if isinstance(piece, Reasoning):
+            return self._reasoning_event.with_text(piece.text)
+        return self._event(self._delta(piece))
 
     def _with_logprobs(self, pieces: Sequence[Piece], tokens: Sequence[TokenLogprob]) -> bytes:
         """They ride on the first of the events that came with them."""
