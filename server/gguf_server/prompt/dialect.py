@@ -20,7 +20,8 @@ class Tool:
 class ToolUse:
     """What a request says about tools. ``choice`` "named" means that ``tools`` holds just that one.
 
-    With ``parallel`` there may be several calls in an answer.
+    With ``parallel`` there may be several calls in an answer. Without it only the first one
+    counts; what follows it is content, though the constraint keeps a model from writing more.
     """
 
     tools: tuple[Tool, ...] = ()

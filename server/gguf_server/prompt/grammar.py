@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from gguf_server.prompt.dialect import Tool
 from gguf_server.wire.messages import Constraint
 
-# Where JSON may have white space, a weak model writes it forever. Indented JSON still fits.
-_SPACE_IN_JSON = {"whitespace_pattern": r"[ \n\t]{1,40}"}
+# As the engine has it for a schema alone: indentation, but no blanks without an end.
+_JSON_OPTIONS = {"whitespace_pattern": r"( |\n[ \t]{0,20})?"}
 _TERMINALS = "TEXT: /(.|\\n)*/\nSPACE: /[ \\n]{1,8}/\n"
 
 
@@ -48,14 +48,24 @@ class Grammar:
         return self.rule(name, rf"/(.|\n)*{pattern}/", lazy=True)
 
     def arguments(self, tool: Tool, index: int) -> str:
-        schema = {**tool.parameters, "type": "object", "x-guidance": _SPACE_IN_JSON}
+        schema = {"x-guidance": _JSON_OPTIONS, **tool.parameters, "type": "object"}
         return self.rule(f"arguments_{index}", f"%json {json.dumps(schema)}")
 
     def content(self, response: Constraint | None) -> str:
         if response is None:
             return "TEXT"
-        return self.rule("content", f"%json {response.text}")
+        return self.rule("content", f"%json {_with_options(response.text)}")
 
     def constraint(self, start: str, param: str) -> Constraint:
         rules = "".join(f"{name}: {body}\n" for name, body in self._rules.items())
         return Constraint("lark", f"%llguidance {{}}\nstart: {start}\n{rules}{_TERMINALS}", param)
+
+
+def _with_options(schema: str) -> str:
+    try:
+        value = json.loads(schema)
+    except (ValueError, RecursionError):
+        return schema  # for the engine to refuse
+    if isinstance(value, dict):
+        value = {"x-guidance": _JSON_OPTIONS, **value}
+    return json.dumps(value)

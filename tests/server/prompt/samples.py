@@ -98,6 +98,12 @@ HERMES_SAMPLES = (
         f'<tool_call>\n{{"name": "run", "arguments": {CODE}}}\n</tool_call>',
         (call("run", CODE),),
     ),
+    Sample(
+        "numbers and lists",
+        HERMES,
+        '<tool_call>{"name": "run", "arguments": {"b": 1.0, "a": [1e5, -0, null]}}</tool_call>',
+        (call("run", '{"b":1.0,"a":[1e5,-0,null]}'),),
+    ),
     Sample("no closing mark", HERMES, _H_PARIS.removesuffix("\n</tool_call>"), (PARIS,)),
     Sample("half a closing mark", HERMES, _H_PARIS.removesuffix("call>"), (PARIS,)),
     Sample("only one counts", HERMES, f"{_H_PARIS}\n{_H_ROME}", (PARIS, Content(_H_ROME)), use=ONE),
@@ -240,13 +246,15 @@ HARMONY_SAMPLES = (
     Sample(
         "recipient before the channel",
         HARMONY,
-        f'{_G_ANALYSIS} to=functions.get_weather<|channel|>commentary json<|message|>{{"city":"Paris"}}',
+        f"{_G_ANALYSIS} to=functions.get_weather<|channel|>commentary json<|message|>"
+        '{"city":"Paris"}',
         (Reasoning("Need the weather."), PARIS),
     ),
     Sample(
         "recipient first of all",
         HARMONY,
-        ' to=functions.get_weather<|channel|>commentary <|constrain|>json<|message|>{"city":"Paris"}',
+        " to=functions.get_weather<|channel|>commentary <|constrain|>json<|message|>"
+        '{"city":"Paris"}',
         (PARIS,),
     ),
     Sample(

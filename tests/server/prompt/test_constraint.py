@@ -36,7 +36,7 @@ REQUIRED = replace(AUTO, choice="required")
 NAMED = ToolUse(TOOLS[:1], "named")
 SCHEMA = Constraint(
     "json_schema",
-    '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": false}',
+    '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}',
     "response_format",
 )
 GBNF = Constraint("gbnf", 'root ::= "x"', "grammar")
@@ -219,10 +219,24 @@ def test_references_in_a_tools_schema_are_its_own():
     assert not accepts(HERMES, use, text.replace("1", '"1"'))
 
 
-def test_white_space_in_arguments_has_an_end():
+def test_white_space_in_json_has_an_end():
     text = '<tool_call>\n{"name": "run", "arguments": {%s}}\n</tool_call>'
     assert accepts(HERMES, AUTO, text % "\n    ")
-    assert not accepts(HERMES, AUTO, text % (" " * 41))
+    assert not accepts(HERMES, AUTO, text % "  ")
+    assert accepts(QWEN3, NONE, '{\n  "a": 1\n}', response=SCHEMA)
+    assert not accepts(QWEN3, NONE, '{  "a": 1}', response=SCHEMA)
+
+
+def test_a_malformed_schema_is_for_the_engine_to_refuse():
+    broken = replace_text(SCHEMA, "{")
+    grammar = grammar_for(R1, NONE, response=broken)
+    assert LLMatcher.validate_grammar(grammar, byte_tokens().tokenizer)
+    anything = replace_text(SCHEMA, "true")
+    assert accepts(R1, NONE, "a</think>[1]", response=anything, prompt="<think>")
+
+
+def replace_text(constraint: Constraint, text: str) -> Constraint:
+    return Constraint(constraint.kind, text, constraint.param)
 
 
 @templates

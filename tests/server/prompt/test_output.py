@@ -109,7 +109,7 @@ def test_text_without_notation_survives(template, use, text):
         *((HARMONY, unit) for unit in ("<|", "<|channel|>", " to=", "<|channel|>a to=b ")),
     ],
 )
-def test_a_hostile_megabyte_takes_linear_time_and_is_kept(template, unit):
+def test_hostile_text_takes_linear_time_and_is_kept(template, unit):
     def seconds(length: int) -> float:
         text = (unit * (length // len(unit) + 1))[:length]
         parser = dialect_of(template).parser("...", AUTO)
