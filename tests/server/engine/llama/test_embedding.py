@@ -178,6 +178,15 @@ def test_a_chat_model_serves_embeddings_only_when_told(load_model):
     assert plain.num_kv_cells == both.num_kv_cells
 
 
+@pytest.mark.parametrize(("options", "limit"), [({"max_batch_tokens": 64}, 64), ({}, 256)])
+def test_beside_generation_an_input_is_no_longer_than_a_batch_or_the_context(
+    load_model, options: dict[str, int], limit: int
+):
+    runner = LlamaVectorRunner(load_model(embeddings=True, **options))
+    assert runner.max_tokens == limit
+    assert len(units(runner, [[300] * limit])) == 1
+
+
 def test_a_chat_model_generates_the_same_while_it_computes_embeddings(load_model):
     model = load_model(embeddings=True, max_batch_tokens=64)
     runner, vectors = LlamaRunner(model), LlamaVectorRunner(model)
