@@ -48,7 +48,7 @@ async def _task(renderer: TemplateRenderer, facts: ModelFacts, request: ChatRequ
         tools=request.shown_tools,
         variables=request.template_variables,
     )
-    dialect = dialect_of(renderer.template(facts))
+    dialect = dialect_of(renderer.template(facts), facts.special_tokens)
     return Task(
         prompt=prompt,
         answers=ChatAnswers(partial(dialect.parser, prompt, use), with_logprobs=request.logprobs),

@@ -44,7 +44,7 @@ class FakeDialect:
 @pytest.fixture(autouse=True)
 def dialect(monkeypatch: pytest.MonkeyPatch) -> FakeDialect:
     fake = FakeDialect()
-    monkeypatch.setattr(chat, "dialect_of", lambda template: fake)
+    monkeypatch.setattr(chat, "dialect_of", lambda template, special_tokens: fake)
     return fake
 
 
