@@ -54,7 +54,7 @@ async def say(client: EngineClient) -> str:
     async with client.generate(
         prompt="The sea is", max_tokens=24, stop=(), sampling=SamplingParams(temperature=0.0)
     ) as generation:
-        return "".join([text async for text in generation])
+        return "".join([delta.text async for delta in generation])
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from gguf_server.supervisor.status import State, Status
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
+    Constraint,
     Detokenize,
     Detokenized,
     Embed,
@@ -81,13 +82,16 @@ class EngineClient:
 
     # --- asking ------------------------------------------------------------------------------
 
-    def generate(
+    def generate(  # noqa: PLR0913 -- a Submit without its id, all by name
         self,
         *,
         prompt: str | tuple[int, ...],
         max_tokens: int | None,
         stop: tuple[str, ...],
         sampling: SamplingParams,
+        constraint: Constraint | None = None,
+        prompt_logprobs: bool = False,
+        show_special: bool = False,
     ) -> Generation:
         """Submit one sequence. Raises at once when it cannot even wait."""
         self._require_place()
@@ -99,6 +103,9 @@ class EngineClient:
                 max_tokens=max_tokens,
                 stop=stop,
                 sampling=sampling,
+                constraint=constraint,
+                prompt_logprobs=prompt_logprobs,
+                show_special=show_special,
             )
         )
         self.idle.clear()
@@ -192,10 +199,13 @@ class EngineClient:
                 # It got its slot when the step began; we hear of it when the step is over.
                 generation.start(started.num_cached_tokens, now - sum(output.stats.phase_seconds))
                 self._metrics.started(generation)
+        for part in output.prompts:
+            if generation := self._open.get(part.id):
+                generation.add_prompt(part.tokens)
         for delta in output.deltas:
             if generation := self._open.get(delta.id):
                 self._metrics.token(generation, now)
-                generation.add(delta.text, delta.num_tokens, now)
+                generation.add(delta.text, delta.num_tokens, now, delta.logprobs)
         for finished in output.finished:
             if generation := self._close(finished.id):
                 self._learn(now - (generation.started_at or now))
