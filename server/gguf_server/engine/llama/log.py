@@ -59,7 +59,8 @@ class LlamaLog:
             self._emit(line)
 
     def abort(self, message: str) -> None:
-        """llama.cpp's last words before it ends the process."""
+        """llama.cpp's last words before it ends the process: there will be no exception."""
+        self.quiet = False
         self.write(4, message.rstrip("\n") + "\n")
 
     def forget_errors(self) -> None:
