@@ -53,7 +53,12 @@ class Server:
             _patience(settings),
             environment=settings.engine_environment(),
         )
-        self._client = EngineClient(self._process, self._metrics, max_waiting=settings.max_waiting)
+        self._client = EngineClient(
+            self._process,
+            self._metrics,
+            max_waiting=settings.max_waiting,
+            crash_window_seconds=settings.crash_window_seconds,
+        )
         self._api_keys = _api_keys(settings)
         self._renderer = TemplateRenderer(template=_read_template(settings.chat_template))
         self._stopping = asyncio.Event()

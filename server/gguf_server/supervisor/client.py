@@ -18,6 +18,7 @@ from gguf_server.errors import (
 from gguf_server.supervisor.generation import Generation
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess
+from gguf_server.supervisor.quarantine import Quarantine
 from gguf_server.supervisor.status import State, Status
 from gguf_server.wire.messages import (
     Accepted,
@@ -25,6 +26,7 @@ from gguf_server.wire.messages import (
     Detokenize,
     Detokenized,
     FromEngine,
+    Heartbeat,
     ModelFacts,
     Rejected,
     SamplingParams,
@@ -47,13 +49,22 @@ class EngineClient:
     is open.
     """
 
-    def __init__(self, process: EngineProcess, metrics: Metrics, *, max_waiting: int) -> None:
+    def __init__(
+        self,
+        process: EngineProcess,
+        metrics: Metrics,
+        *,
+        max_waiting: int,
+        crash_window_seconds: float = 600.0,
+    ) -> None:
         self.ready = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
         self._process = process
         self._metrics = metrics
         self._max_waiting = max_waiting
+        self._quarantine = Quarantine(crash_window_seconds)
+        self._leaving: set[int] = set()
         self._ids = itertools.count(1)
         self._open: dict[int, Generation] = {}
         self._answers: dict[int, asyncio.Future[Tokenized | Detokenized]] = {}
@@ -88,15 +99,19 @@ class EngineClient:
         """Submit one sequence. Raises at once when it cannot even wait."""
         self._require_place()
         generation = Generation(next(self._ids), time.monotonic(), self._leave)
-        self._process.send(
-            Submit(
-                id=generation.id,
-                prompt=prompt,
-                max_tokens=max_tokens,
-                stop=stop,
-                sampling=sampling,
-            )
+        submit = Submit(
+            id=generation.id,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            stop=stop,
+            sampling=sampling,
         )
+        if self._quarantine.admits(submit, generation.submitted_at):
+            try:
+                self._process.send(submit)
+            except Exception:  # too large for a frame
+                self._let_next_in(submit.id)
+                raise
         self.idle.clear()
         self._open[generation.id] = generation  # only now: what cannot be sent takes no place
         return generation
@@ -140,6 +155,9 @@ class EngineClient:
         match message:
             case StepOutput():
                 self._on_step(message)
+                self._forget_leaving()
+            case Heartbeat():
+                self._forget_leaving()
             case Accepted():
                 if generation := self._open.get(message.id):
                     generation.accept(message.num_prompt_tokens)
@@ -160,6 +178,8 @@ class EngineClient:
 
     def on_lost(self, cause: str, reason: str) -> None:
         self._metrics.lost(cause)
+        self._quarantine.lost(self._perhaps_in_engine() | self._leaving, time.monotonic())
+        self._leaving.clear()
         if self._open:
             _log.error("%d open requests were lost with the engine", len(self._open))
         msg = f"{reason}; this request was lost with it, please send it again"
@@ -178,7 +198,9 @@ class EngineClient:
                 self._metrics.token(generation, now)
                 generation.add(delta.text, delta.num_tokens, now)
         for finished in output.finished:
+            self._quarantine.finished(finished.id)
             if generation := self._close(finished.id):
+                self._let_next_in(finished.id)
                 self._learn(now - (generation.started_at or now))
                 self._metrics.finished(generation, finished.reason, now)
                 generation.finish(finished.reason)
@@ -187,6 +209,7 @@ class EngineClient:
 
     def _end_with_error(self, message_id: int, error: RequestError) -> None:
         if generation := self._close(message_id):
+            self._let_next_in(message_id)
             generation.fail(error)
             self._metrics.failed()
         answer = self._answers.pop(message_id, None)
@@ -202,12 +225,43 @@ class EngineClient:
             self.idle.set()
         return generation
 
+    def _let_next_in(self, generation_id: int) -> None:
+        """This one is no longer in the engine: another that was held back may go there."""
+        following = self._quarantine.left(generation_id)
+        if following is not None and self._process.status.state is State.READY:
+            self._process.send(following)
+
+    def _forget_leaving(self) -> None:
+        """A step has ended since they were cancelled, and they are in no further one."""
+        for generation_id in self._leaving:
+            self._let_next_in(generation_id)
+        self._leaving.clear()
+
+    def _perhaps_in_engine(self) -> set[int]:
+        """Those that are being computed or read.
+
+        A start is told only when its step is over, so the next in line may have started too.
+        """
+        facts = self._process.status.facts
+        sent = [each for each in self._open.values() if not self._quarantine.holds(each.id)]
+        started = [each for each in sent if each.started_at is not None]
+        others = [each for each in sent if each.started_at is None]
+        free_slots = max(0, facts.slots - len(started)) if facts else 0
+        unread = [each for each in others if not each.is_accepted]
+        return {each.id for each in (*started, *others[:free_slots], *unread[:1])}
+
     def _leave(self, generation: Generation) -> None:
         """Its caller is gone: stop computing it, if it still runs."""
-        if self._close(generation.id) is not None:
-            if self._process.status.state is State.READY:
-                self._process.send(Cancel(generation.id))
-            self._metrics.cancelled()
+        if generation.id not in self._open:
+            return
+        if generation.id in self._perhaps_in_engine():
+            self._leaving.add(generation.id)
+        else:
+            self._let_next_in(generation.id)
+        self._close(generation.id)
+        if self._process.status.state is State.READY:
+            self._process.send(Cancel(generation.id))
+        self._metrics.cancelled()
 
     async def _ask(self, question: Tokenize | Detokenize) -> Tokenized | Detokenized:
         self._require_place()

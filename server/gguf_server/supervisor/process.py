@@ -135,6 +135,10 @@ class EngineProcess:
                 self._give_up(exc.message)
                 raise
             self._reason = f"the engine {reason}"
+            if not self._ever_ready and self._num_restarts:
+                self._give_up(self._reason)
+                self._lost(cause)
+                raise LoadError(self._cannot_load())
             delay = self._restarts.crashed(time.monotonic())
             if delay is None:
                 self._give_up(self._reason)
@@ -241,6 +245,13 @@ class EngineProcess:
 
     def _give_up(self, reason: str) -> None:
         self._state, self._reason = State.FAILED, reason
+
+    def _cannot_load(self) -> str:
+        """Once may be bad luck; a file or a machine that costs two engines costs every one."""
+        return (
+            f"cannot load {self._config.model_path}: two engines were lost while loading it; "
+            f"last, {self._reason}. The file may be damaged, or too large for this machine."
+        )
 
     def _lost(self, cause: str) -> None:
         if self._listener is not None:
