@@ -141,6 +141,12 @@ class Settings:
         (), _list, "origins that browsers may call from", "URLS"
     )
     max_body_bytes: int = _option(8 << 20, _int(1024), "largest request body", "N")
+    max_connections: int = _option(
+        4096, _int(16), "connections at once; beyond, the longest idle one is closed", "N"
+    )
+    client_timeout_seconds: float = _option(
+        60.0, _float(0.1), "a client slower to send its request, or to take bytes, is cut off", "S"
+    )
     max_waiting: int = _option(64, _int(0), "requests that may wait for a slot; then 429", "N")
 
     # Memory and batching
