@@ -18,7 +18,7 @@ from gguf_server.errors import (
 from gguf_server.supervisor.generation import Generation
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess
-from gguf_server.supervisor.quarantine import Quarantine
+from gguf_server.supervisor.quarantine import Quarantine, Work
 from gguf_server.supervisor.status import State, Status
 from gguf_server.wire.messages import (
     Accepted,
@@ -106,12 +106,7 @@ class EngineClient:
             stop=stop,
             sampling=sampling,
         )
-        if self._quarantine.admits(submit, generation.submitted_at):
-            try:
-                self._process.send(submit)
-            except Exception:  # too large for a frame
-                self._let_next_in(submit.id)
-                raise
+        self._send(submit)
         self.idle.clear()
         self._open[generation.id] = generation  # only now: what cannot be sent takes no place
         return generation
@@ -225,6 +220,16 @@ class EngineClient:
             self.idle.set()
         return generation
 
+    def _send(self, work: Work) -> None:
+        """To the engine, now or when its turn comes."""
+        if not self._quarantine.admits(work, time.monotonic()):
+            return
+        try:
+            self._process.send(work)
+        except Exception:  # too large for a frame
+            self._let_next_in(work.id)
+            raise
+
     def _let_next_in(self, generation_id: int) -> None:
         """This one is no longer in the engine: another that was held back may go there."""
         following = self._quarantine.left(generation_id)
@@ -248,7 +253,8 @@ class EngineClient:
         others = [each for each in sent if each.started_at is None]
         free_slots = max(0, facts.slots - len(started)) if facts else 0
         unread = [each for each in others if not each.is_accepted]
-        return {each.id for each in (*started, *others[:free_slots], *unread[:1])}
+        asked = {each for each in self._answers if not self._quarantine.holds(each)}
+        return asked | {each.id for each in (*started, *others[:free_slots], *unread[:1])}
 
     def _leave(self, generation: Generation) -> None:
         """Its caller is gone: stop computing it, if it still runs."""
@@ -269,10 +275,19 @@ class EngineClient:
         answer = asyncio.get_running_loop().create_future()
         self._answers[question.id] = answer
         try:
-            self._process.send(question)
-            return await answer
+            self._send(question)
+            found = await answer
+            self._quarantine.finished(question.id)
+            self._let_next_in(question.id)
+        except asyncio.CancelledError:
+            self._leaving.add(question.id)
+            raise
+        except RequestError:
+            self._let_next_in(question.id)
+            raise
         finally:
             self._answers.pop(question.id, None)
+        return found
 
     def _require_place(self) -> None:
         slots = self.require_engine().slots

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import msgspec
 
 from gguf_server.errors import CrashingRequest
-from gguf_server.wire.messages import Embed, Submit
+from gguf_server.wire.messages import Detokenize, Embed, Submit, Tokenize
 
-Work = Submit | Embed
+Work = Submit | Embed | Tokenize | Detokenize
 
 _MAX_SUSPECTS = 1024
 
@@ -75,7 +75,7 @@ class Quarantine:
 
     def lost(self, in_engine: set[int], now: float) -> None:
         """The engine is gone, and with it all that was open."""
-        for asked in {self._open[each] for each in in_engine}:
+        for asked in {self._open[each] for each in in_engine & self._open.keys()}:
             count = self._num_losses(asked, now) + 1
             self._suspicions.pop(asked, None)  # the latest are last
             self._suspicions[asked] = _Suspicion(count, now)

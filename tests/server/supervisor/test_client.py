@@ -695,6 +695,26 @@ def test_a_suspect_waits_until_the_one_before_it_has_left_the_engine(way: str) -
     run(story)
 
 
+def test_a_question_that_crashes_the_engine_twice_is_refused_the_third_time() -> None:
+    async def ask(desk: Desk) -> None:
+        await desk.client.tokenize("poison", add_special=True, parse_special=True)
+
+    async def story() -> None:
+        desk = Desk()
+        for _ in range(2):
+            asking = asyncio.create_task(ask(desk))
+            await others()
+            desk.process.lose()
+            desk.process.become_ready()
+            with pytest.raises(EngineDied):
+                await asking
+        with pytest.raises(CrashingRequest):
+            await ask(desk)
+        assert not desk.client._answers
+
+    run(story)
+
+
 def submitted(desk: Desk) -> list[Submit]:
     return [each for each in desk.process.sent if isinstance(each, Submit)]
 
