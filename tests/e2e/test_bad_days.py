@@ -47,7 +47,8 @@ class Stream:
     def _read(self) -> None:
         url = f"{self._server.url}/v1/completions"
         with (
-            contextlib.suppress(httpx.RemoteProtocolError),  # cut off: there is just no more
+            # Cut off: there is just no more.
+            contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError),
             self._server.http.stream("POST", url, json=self._body) as response,
         ):
             for line in response.iter_lines():
@@ -179,7 +180,7 @@ def test_sigterm_while_streaming_lets_the_stream_finish_and_ends_with_code_0(
 
 
 def test_probes_are_answered_while_open_requests_finish(serve: Serve) -> None:
-    server = serve()
+    server = serve("--drain-grace-seconds", "100")
     stream = Stream(server, max_tokens=300)
     stream.wait_until_running()
     server.process.terminate()
@@ -300,6 +301,8 @@ def test_requests_beyond_the_queue_get_429_and_a_computed_retry_after(serve: Ser
     assert answer.json()["error"]["code"] == "queue_full"
     assert int(answer.headers["retry-after"]) >= 1
     server.process.kill()
+    for stream in streams:
+        stream.wait_until_ended()
 
 
 def test_a_client_that_hangs_up_is_no_longer_computed_for(serve: Serve) -> None:

@@ -38,6 +38,8 @@ def _summary(facts: ModelFacts) -> str:
 
 
 _LAST_BREATH_SECONDS = 2.0
+# Once may be bad luck; a file or a machine that crashes two engines crashes every one.
+_MAX_CRASHED_LOADS = 2
 
 
 class Listener(Protocol):
@@ -93,6 +95,7 @@ class EngineProcess:
         self._fraction = 0.0
         self._since = time.monotonic()
         self._num_restarts = 0
+        self._num_crashed_loads = 0
         self._reason = ""
         self._facts: ModelFacts | None = None
         self._stalled = False
@@ -135,7 +138,8 @@ class EngineProcess:
                 self._give_up(exc.message)
                 raise
             self._reason = f"the engine {reason}"
-            if not self._ever_ready and self._num_restarts:
+            self._num_crashed_loads += cause == "crash" and not self._ever_ready
+            if self._num_crashed_loads == _MAX_CRASHED_LOADS:
                 self._give_up(self._reason)
                 self._lost(cause)
                 raise LoadError(self._cannot_load())
@@ -247,10 +251,10 @@ class EngineProcess:
         self._state, self._reason = State.FAILED, reason
 
     def _cannot_load(self) -> str:
-        """Once may be bad luck; a file or a machine that costs two engines costs every one."""
         return (
-            f"cannot load {self._config.model_path}: two engines were lost while loading it; "
-            f"last, {self._reason}. The file may be damaged, or too large for this machine."
+            f"cannot load {self._config.model_path}: {self._num_crashed_loads} engines crashed "
+            f"while loading it; last, {self._reason}. The file may be damaged, or too large for "
+            "this machine."
         )
 
     def _lost(self, cause: str) -> None:
