@@ -135,6 +135,8 @@ class Settings:
     # HTTP
     host: str = _option("127.0.0.1", str, "address to listen on")
     port: int = _option(8000, _int(0, 65535), "port to listen on; 0 takes a free one", "N")
+    tls_cert: str = _option("", str, "PEM file with the certificate (chain), for HTTPS", "FILE")
+    tls_key: str = _option("", str, "PEM file with its private key", "FILE")
     api_keys: tuple[str, ...] = _option((), _keys, "keys that may call the API", "KEYS")
     api_key_file: str = _option("", str, "file with one API key a line", "FILE")
     cors_origins: tuple[str, ...] = _option(
@@ -236,6 +238,10 @@ class Settings:
             raise SettingsError(msg)
         if self.kv_cells and self.kv_layout != "unified":
             msg = "--kv-cells needs --kv-layout unified; a split cache has slots x context cells"
+            raise SettingsError(msg)
+        if bool(self.tls_cert) != bool(self.tls_key):
+            given, missing = ("cert", "key") if self.tls_cert else ("key", "cert")
+            msg = f"--tls-{given} needs --tls-{missing}"
             raise SettingsError(msg)
 
     @property

@@ -67,6 +67,8 @@ def test_help_lists_every_option() -> None:
         (["serve", "--kv-layout", "both"], "--kv-layout needs one of split, unified"),
         (["serve", "--slots", "300"], "--slots"),
         (["serve", "--kv-cells", "10"], "--kv-layout unified"),
+        (["serve", "--tls-cert", "c.pem"], "--tls-cert needs --tls-key"),
+        (["serve", "--tls-key", "k.pem"], "--tls-key needs --tls-cert"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_exit_code_2(arguments: list[str], wanted: str) -> None:
@@ -84,6 +86,28 @@ def test_a_file_of_an_option_that_cannot_be_read_is_named(tmp_path: Path) -> Non
     for flag in ("--chat-template", "--api-key-file"):
         line = error_line(2, "serve", str(model), flag, "/no/such/file", "--port", "0")
         assert f"{flag} /no/such/file" in line
+
+
+TLS = Path(__file__).parent / "tls"
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "wanted"),
+    [
+        ("nothing.pem", "key.pem", "--tls-cert"),
+        ("cert.pem", "nothing.pem", "--tls-key"),
+        ("cert.pem", "other-key.pem", "do not belong together"),
+        ("cert.pem", "locked-key.pem", "without a password"),
+        ("key.pem", "key.pem", "must be a PEM certificate"),
+    ],
+)
+def test_tls_files_that_cannot_be_used_are_one_line_and_exit_code_2(
+    tmp_path: Path, cert: str, key: str, wanted: str
+) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF" + bytes(100))
+    files = ["--tls-cert", str(TLS / cert), "--tls-key", str(TLS / key)]
+    assert wanted in error_line(2, "serve", str(model), *files)
 
 
 def test_a_missing_model_is_one_line_and_exit_code_3() -> None:

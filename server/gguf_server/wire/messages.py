@@ -173,8 +173,11 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 
     ``prefix_reuse`` is empty when prefixes are shared and kept, else the reason why not.
     ``stall_seconds`` is how long one step may take before the engine must be called stuck,
-    from the longest step of the warm-up. ``generates`` is false for a model that can only embed;
+    from the longest step of the warm-up. ``generates`` is false for a model that can only embed:
+    ``context_tokens`` is what one of its inputs may hold, and it has no KV cells.
     ``embedding_size`` is 0 where embeddings are not served, else the length of a vector.
+    ``special_tokens`` are the ids, by text, of those tokens that a ``Constraint`` in Lark must
+    name as tokens, because text does not match them.
     """
 
     architecture: str
@@ -196,6 +199,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     load_seconds: dict[str, float]
     generates: bool = True
     embedding_size: int = 0
+    special_tokens: dict[str, int] = {}
 
 
 class LoadProgress(Struct, frozen=True, tag=True):

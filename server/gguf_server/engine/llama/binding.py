@@ -25,6 +25,10 @@ Settings = Mapping[str, int | float | bool]
 MAX_SEQUENCES: Final = 256
 FLASH_ATTENTION: Final = {"auto": -1, "off": 0, "on": 1}
 ROPE_SCALING: Final = {"model": -1, "none": 0, "linear": 1, "yarn": 2}
+POOLING: Final = {"none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}
+# enum llama_vocab_type, WPM and UGM: they drop spaces, and an unknown word of any length is one
+# token, so the length of a text says little about its tokens.
+FOLDING_VOCABULARIES: Final = (3, 4)
 # enum ggml_type: llama_cpp lacks bf16.
 CACHE_TYPE: Final = {
     "f32": 0,
@@ -360,3 +364,19 @@ class Context:
     def last_position(self, sequence: int) -> int:
         """-1 for an empty sequence."""
         return int(_lib.llama_memory_seq_pos_max(self._memory, sequence))
+
+    def encode(self, batch: Batch) -> int:
+        return int(_lib.llama_encode(self._pointer, batch.struct))
+
+    def max_tokens(self) -> int:
+        """Of one batch that is computed in one piece."""
+        return int(_lib.llama_n_ubatch(self._pointer))
+
+    def max_sequences(self) -> int:
+        return int(_lib.llama_n_seq_max(self._pointer))
+
+    def pooled(self, sequence: int, size: int) -> Logits:
+        """The vector of one sequence of the last batch, copied; waits for the device."""
+        pointer = _lib.llama_get_embeddings_seq(self._pointer, sequence)
+        copied: Logits = np.ctypeslib.as_array(pointer, shape=(size,)).copy()
+        return copied

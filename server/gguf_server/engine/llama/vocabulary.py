@@ -26,6 +26,7 @@ class LlamaVocabulary:
         self.end_tokens = frozenset(token for token in range(self._size) if vocab.is_end(token))
         self.bos_text = self._text(vocab.bos())
         self.eos_text = self._text(vocab.eos())
+        self._folds_text = vocab.kind() in binding.FOLDING_VOCABULARIES
         self._drops_bos = vocab.adds_bos() and self.bos_text != ""
 
     def __len__(self) -> int:
@@ -59,7 +60,10 @@ class LlamaVocabulary:
 
     def fewest_tokens(self, text: str) -> int:
         raw = text.encode(errors="replace")
-        return max(len(raw) // self._longest_bytes, self._controls.count(raw))
+        num_special = self._controls.count(raw)
+        if self._folds_text:
+            return num_special
+        return max(len(raw) // self._longest_bytes, num_special)
 
     @cached_property
     def _longest_bytes(self) -> int:

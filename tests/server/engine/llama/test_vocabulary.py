@@ -70,3 +70,12 @@ def test_the_quick_count_is_never_more_than_the_tokens_there_are(vocabulary, tex
 
 def test_the_quick_count_sees_every_special_token(vocabulary):
     assert vocabulary.fewest_tokens("<|im_start|>" * 1000) == 1000
+
+
+@pytest.mark.parametrize("text", [" " * 9000, "€" * 9000, "the " * 9, "[MASK]" * 20])
+def test_the_quick_count_knows_that_wordpiece_drops_spaces_and_unknown_words(
+    load_model, tiny, text
+):
+    vocabulary = load_model(model_path=str(tiny("bert"))).vocabulary
+    tokens = vocabulary.tokenize(text, add_special=False, parse_special=True)
+    assert vocabulary.fewest_tokens(text) <= len(tokens)
