@@ -65,7 +65,7 @@ def _with_options(schema: str) -> str:
     try:
         value = json.loads(schema)
     except (ValueError, RecursionError):
-        return schema  # for the engine to refuse
+        value = schema  # a string is no schema: the engine refuses it
     if isinstance(value, dict):
         value = {"x-guidance": _JSON_OPTIONS, **value}
     return json.dumps(value)

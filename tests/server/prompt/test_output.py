@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gguf_server.prompt.families import dialect_of
@@ -75,6 +75,7 @@ NOTATION = (
 )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(TEMPLATES),
     st.sampled_from([AUTO, NONE, replace(AUTO, parallel=False)]),
@@ -89,29 +90,41 @@ def test_any_mixture_of_notation_says_the_same_however_it_is_cut(template, use, 
     assert read(sample, words) == whole
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TEMPLATES), st.sampled_from([AUTO, NONE]), st.text())
 def test_text_without_notation_survives(template, use, text):
     pieces = read(Sample("", template, text, (), use=use), text)
     assert pieces == ([Content(text)] if text else [])
 
 
+HOSTILE = {
+    QWEN3: ("<tool_call>", '<tool_call>{"', '<tool_call>{"a":[', "<think>"),
+    LLAMA3: ("<|python_tag|>", '{"name', '{"name":', ";", "<|eom"),
+    MISTRAL: ("[TOOL_", "[TOOL_CALLS]", "[TOOL_CALLS][{", "[THINK]"),
+    MISTRAL_CALL_ID: ("[TOOL_CALLS]run[CALL_ID]", "[TOOL_CALLS]run"),
+    HARMONY: ("<|", "<|channel|>", " to=", "<|channel|>a to=b "),
+}
+ENDLESS = (
+    (QWEN3, '<tool_call>{"name": "', "x"),
+    (QWEN3, '<tool_call>{"name": "run", "arguments": {"code": "', "\\n"),
+    (QWEN3, "<tool_call>", " "),
+    (LLAMA3, '{"name": "', "</"),
+    (MISTRAL_CALL_ID, "[TOOL_CALLS]run[CALL_ID]", "a"),
+    (HARMONY, "<|channel|>commentary to=", "a"),
+)
+
+
 @pytest.mark.parametrize(
-    ("template", "unit"),
+    ("template", "start", "unit"),
     [
-        *((template, unit) for template in (QWEN3, LLAMA3, MISTRAL, HARMONY) for unit in "<{[ "),
-        *(
-            (QWEN3, unit)
-            for unit in ("<tool_call>", '<tool_call>{"', '<tool_call>{"a":[', "<think>")
-        ),
-        *((LLAMA3, unit) for unit in ("<|python_tag|>", '{"name', '{"name":', ";", "<|eom")),
-        *((MISTRAL, unit) for unit in ("[TOOL_", "[TOOL_CALLS]", "[TOOL_CALLS][{", "[THINK]")),
-        *((MISTRAL_CALL_ID, unit) for unit in ("[TOOL_CALLS]run[CALL_ID]", "[TOOL_CALLS]run")),
-        *((HARMONY, unit) for unit in ("<|", "<|channel|>", " to=", "<|channel|>a to=b ")),
+        *((template, "", unit) for template, units in HOSTILE.items() for unit in units),
+        *((template, "", unit) for template in HOSTILE for unit in "<{[ "),
+        *ENDLESS,
     ],
 )
-def test_hostile_text_takes_linear_time_and_is_kept(template, unit):
+def test_hostile_text_takes_linear_time_and_is_kept(template, start, unit):
     def seconds(length: int) -> float:
-        text = (unit * (length // len(unit) + 1))[:length]
+        text = start + (unit * (length // len(unit) + 1))[:length]
         parser = dialect_of(template).parser("...", AUTO)
         began = time.process_time()
         pieces = [piece for character in text for piece in parser.push(character)]
@@ -131,6 +144,7 @@ def test_hostile_text_takes_linear_time_and_is_kept(template, unit):
         (HERMES, "a <tool", "a"),
         (HERMES, "a <tools", "a <tools"),
         (HERMES, "<tool_call>x", "<tool_call>x"),
+        (HERMES, '<tool_call>{"a":' + "[" * 200, '<tool_call>{"a":' + "[" * 200),
         (LLAMA3, '{"city', '{"city'),
         (LLAMA3, '{"name": "x', ""),
         (MISTRAL, "[TOOL_", ""),
