@@ -22,7 +22,7 @@ SAME_EVERY_TIME = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-POSTS = ("v1/chat/completions", "v1/completions", "tokenize", "detokenize")
+POSTS = ("v1/chat/completions", "v1/completions", "v1/embeddings", "tokenize", "detokenize")
 GOOD = json.dumps(
     {"prompt": "the cat", "messages": [{"role": "user", "content": "é"}], "n": 1}
 ).encode()
@@ -32,7 +32,7 @@ FIRST_4XX, FIRST_5XX = 400, 500
 @pytest.fixture(scope="module")
 def small(tiny_model: Path) -> Iterator[ServerUnderTest]:
     """No answer is long, however much is asked for."""
-    options = ("--context", "48", "--max-waiting", "8", "--threads", "1")
+    options = ("--context", "48", "--max-waiting", "8", "--threads", "1", "--embeddings", "on")
     server = ServerUnderTest(str(tiny_model), *options)
     server.wait_until_ready()
     yield server
