@@ -294,7 +294,8 @@ class Started(Struct, frozen=True, array_like=True):
 class TextDelta(Struct, frozen=True, array_like=True):
     """New text of one sequence and the tokens generated since the last delta (text may be "").
 
-    ``logprobs`` are those of these tokens, where asked for; a token that ends the answer has none.
+    ``logprobs`` are those of these tokens, where asked for; a token that ends the answer has them
+    only after a prompt that was scored.
     """
 
     id: int

@@ -271,6 +271,10 @@ class Vocab:
     def is_end(self, token: int) -> bool:
         return bool(_lib.llama_vocab_is_eog(self._pointer, token))
 
+    def is_control(self, token: int) -> bool:
+        """Whether this token is no part of a text."""
+        return bool(_lib.llama_vocab_is_control(self._pointer, token))
+
     def adds_bos(self) -> bool:
         return bool(_lib.llama_vocab_get_add_bos(self._pointer))
 

@@ -74,6 +74,7 @@ class LlamaModel:
             num_kv_cells=self.context.num_cells if self.generates else 0,
             bos_token=self.vocabulary.bos_text,
             eos_token=self.vocabulary.eos_text,
+            special_tokens=self.vocabulary.special_tokens,
             chat_template=self.weights.chat_template(),
             prefix_reuse=self.prefix_reuse,
             stall_seconds=stall_seconds,

@@ -24,6 +24,9 @@ class LlamaVocabulary:
         self._size = len(vocab)
         self._pieces: list[bytes | None] = [None] * self._size
         self.end_tokens = frozenset(token for token in range(self._size) if vocab.is_end(token))
+        self.special_tokens = {
+            self._text(token): token for token in range(self._size) if vocab.is_control(token)
+        }
         self.bos_text = self._text(vocab.bos())
         self.eos_text = self._text(vocab.eos())
         self._folds_text = vocab.kind() in binding.FOLDING_VOCABULARIES

@@ -51,6 +51,13 @@ def test_the_names_of_the_special_tokens(vocabulary: LlamaVocabulary):
     assert vocabulary.eos_text == "<|im_end|>"
 
 
+def test_special_tokens_are_those_that_llguidance_takes_for_special(vocabulary: LlamaVocabulary):
+    tokenizer = vocabulary.guidance_tokenizer()
+    marked = {token for token in range(len(vocabulary)) if tokenizer.is_special_token(token)}
+    assert set(vocabulary.special_tokens.values()) == marked
+    assert vocabulary.special_tokens["<|im_start|>"] == 1
+
+
 def test_bos_is_added_once_even_if_the_text_has_it(load_model, tiny):
     vocabulary = load_model(model_path=str(tiny("mixture"))).vocabulary
     bare = vocabulary.tokenize("the cat", add_special=True, parse_special=True)
