@@ -59,7 +59,7 @@ def test_clients_that_vanish_while_their_prompt_is_computed_are_not_computed_for
         until(lambda: server.metric("num_requests_waiting") == 2, "two wait")
     until(lambda: cancelled(server) == 4, "all are cancelled")
     assert server.post("v1/completions", prompt="Hello", max_tokens=4).status_code == 200
-    assert server.metric("prompt_tokens_computed_total") < 3000, "one prompt has as many"
+    assert server.metric("prompt_tokens_computed_total") < 6000, "two prompts have as many"
 
 
 def cancelled(server: ServerUnderTest) -> float:
