@@ -165,7 +165,7 @@ def test_sigterm_while_loading_ends_at_once_with_code_0(serve: Serve) -> None:
 def test_sigterm_while_streaming_lets_the_stream_finish_and_ends_with_code_0(
     serve: Serve,
 ) -> None:
-    server = serve("--drain-delay-seconds", "2")
+    server = serve("--drain-delay-seconds", "2", "--drain-grace-seconds", "100")
     stream = Stream(server, max_tokens=200)
     stream.wait_until_running()
     server.process.terminate()
