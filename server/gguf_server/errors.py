@@ -4,12 +4,14 @@
   + RequestError                 the caller of one request gets it; the server goes on
     x InvalidRequest               invalid_request
     x UnsupportedParameter         unsupported_parameter
+    x CrashingRequest              crashing_request
     x ContextLengthExceeded        context_length_exceeded
     x ChatTemplateError            chat_template_error
     x InvalidApiKey                invalid_api_key
     x NotFound                     not_found
     x ModelNotFound                model_not_found
     x MethodNotAllowed             method_not_allowed
+    x RequestTimeout               request_timeout
     x RequestTooLarge              request_too_large
     x QueueFull                    queue_full
     x ModelLoading                 model_loading
@@ -60,6 +62,10 @@ class UnsupportedParameter(RequestError):
     code = "unsupported_parameter"
 
 
+class CrashingRequest(RequestError):
+    code = "crashing_request"
+
+
 class ContextLengthExceeded(RequestError):
     code = "context_length_exceeded"
 
@@ -82,6 +88,10 @@ class ModelNotFound(RequestError):
 
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
+
+
+class RequestTimeout(RequestError):
+    code = "request_timeout"
 
 
 class RequestTooLarge(RequestError):

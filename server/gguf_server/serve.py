@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import ssl
@@ -13,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from gguf_server.api.app import create_app
+from gguf_server.api.connections import Connections
 from gguf_server.errors import CannotListen, ServerDraining, SettingsError
 from gguf_server.models.files import check_model_file
 from gguf_server.prompt.renderer import TemplateRenderer
@@ -30,6 +32,8 @@ _TRY_EMBEDDINGS = ("/v1/embeddings", '{"input": "Why is the sky blue?"}')
 # Time for the last error events to be written once open requests have been ended.
 _FLUSH_SECONDS = 2
 _BACKLOG = 2048
+# Files, pipes and sockets that are no client's.
+_OWN_DESCRIPTORS = 64
 
 
 class _Server(uvicorn.Server):
@@ -59,7 +63,12 @@ class Server:
             _patience(settings),
             environment=settings.engine_environment(),
         )
-        self._client = EngineClient(self._process, self._metrics, max_waiting=settings.max_waiting)
+        self._client = EngineClient(
+            self._process,
+            self._metrics,
+            max_waiting=settings.max_waiting,
+            crash_window_seconds=settings.crash_window_seconds,
+        )
         self._api_keys = _api_keys(settings)
         _check_tls(settings.tls_cert, settings.tls_key)
         self._renderer = TemplateRenderer(template=_read_template(settings.chat_template))
@@ -101,12 +110,16 @@ class Server:
             api_keys=self._api_keys,
             cors_origins=settings.cors_origins,
             max_body_bytes=settings.max_body_bytes,
+            patience_seconds=settings.client_timeout_seconds,
             metrics_text=self._metrics.render,
             count_error=self._metrics.error,
         )
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Connections(  # type: ignore[arg-type]  # called like a class
+                patience_seconds=settings.client_timeout_seconds,
+                max_connections=_max_connections(settings.max_connections),
+            ),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -201,6 +214,16 @@ def listen(host: str, port: int) -> socket.socket:
         msg = f"cannot listen on {host} port {port}: {exc.strerror}; take another --port or --host"
         raise CannotListen(msg) from None
     return listener
+
+
+def _max_connections(wanted: int) -> int:
+    """As many as wanted, if the system lets us have so many sockets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted + _OWN_DESCRIPTORS:
+        soft = wanted + _OWN_DESCRIPTORS
+        soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft - _OWN_DESCRIPTORS)
 
 
 def _patience(settings: Settings) -> Patience:

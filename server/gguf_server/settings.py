@@ -68,6 +68,12 @@ class Settings:
     api_key_file: str = option("", str, "file with one API key a line", "FILE")
     cors_origins: tuple[str, ...] = option((), texts, "origins that browsers may call from", "URLS")
     max_body_bytes: int = option(8 << 20, whole(1024), "largest request body", "N")
+    max_connections: int = option(
+        4096, whole(16), "connections at once; beyond, the longest idle one is closed", "N"
+    )
+    client_timeout_seconds: float = option(
+        60.0, real(0.1), "a client slower to send its request, or to take bytes, is cut off", "S"
+    )
     max_waiting: int = option(64, whole(0), "requests that may wait for a slot; then 429", "N")
 
     # Memory and batching

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.server.engine.llama import tiny_models
+
 HANG_SECONDS = 120.0
 # With a cache in f16, llama.cpp's CPU attention has three kernels that round differently: for 64
 # rows and more, for a single row before 512 cells and more, and for the rest. Which one computes a
@@ -170,3 +172,11 @@ def model_path() -> Path:
     from gguf_server.settings import Settings  # noqa: PLC0415
 
     return Settings().model_path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixture of experts with random weights: it says nothing sensible, but at once."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    tiny_models.write_mixture(path)
+    return path

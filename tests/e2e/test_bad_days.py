@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -46,7 +47,8 @@ class Stream:
     def _read(self) -> None:
         url = f"{self._server.url}/v1/completions"
         with (
-            contextlib.suppress(httpx.RemoteProtocolError),  # cut off: there is just no more
+            # Cut off: there is just no more.
+            contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError),
             self._server.http.stream("POST", url, json=self._body) as response,
         ):
             for line in response.iter_lines():
@@ -163,7 +165,7 @@ def test_sigterm_while_loading_ends_at_once_with_code_0(serve: Serve) -> None:
 def test_sigterm_while_streaming_lets_the_stream_finish_and_ends_with_code_0(
     serve: Serve,
 ) -> None:
-    server = serve("--drain-delay-seconds", "2")
+    server = serve("--drain-delay-seconds", "2", "--drain-grace-seconds", "100")
     stream = Stream(server, max_tokens=200)
     stream.wait_until_running()
     server.process.terminate()
@@ -178,7 +180,7 @@ def test_sigterm_while_streaming_lets_the_stream_finish_and_ends_with_code_0(
 
 
 def test_probes_are_answered_while_open_requests_finish(serve: Serve) -> None:
-    server = serve()
+    server = serve("--drain-grace-seconds", "100")
     stream = Stream(server, max_tokens=300)
     stream.wait_until_running()
     server.process.terminate()
@@ -219,6 +221,76 @@ def test_the_engine_does_not_outlive_a_killed_server(serve: Serve) -> None:
     until(lambda: _is_gone(engine), "the engine has ended")
 
 
+# What makes llama.cpp assert: Python runs this file in every process that has it on its path.
+ASSERT_FOR_SEED_13 = """
+import sys
+
+if "gguf_server.engine" in sys.orig_argv:
+    from gguf_server.engine.llama import binding
+    from gguf_server.engine.llama.runner import LlamaRunner
+
+    new_sampler = LlamaRunner.new_sampler
+
+    def abort_for_seed_13(self, params, *rest):
+        if params.seed == 13:
+            binding._ggml.ggml_abort(b"/src/ggml.c", 7, b"GGML_ASSERT(%s) failed", b"luck")
+        return new_sampler(self, params, *rest)
+
+    LlamaRunner.new_sampler = abort_for_seed_13
+"""
+
+
+def test_an_assertion_is_named_everywhere_and_who_causes_it_twice_is_refused_the_third_time(
+    serve: Serve, tmp_path: Path, tiny_model: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ASSERT_FOR_SEED_13)
+    termination_log = tmp_path / "termination-log"
+    termination_log.touch()
+    python_path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    options = ("--termination-log", str(termination_log), "--max-crashes", "3")
+    server = serve(str(tiny_model), *options, PYTHONPATH=python_path)
+    poison = {"prompt": "the cat", "seed": 13, "max_tokens": 4}
+    for _ in range(2):
+        with probes_answer(server):
+            error = server.post("v1/completions", **poison).json()["error"]
+            assert error["code"] == "engine_died"
+            assert "killed by SIGABRT: llama.cpp: ggml.c:7: GGML_ASSERT(luck) failed" in str(error)
+            until(lambda: server.probe("readyz") == 503, "the loss is noticed")
+            assert "GGML_ASSERT(luck)" in server.get("readyz").text
+            until(lambda: server.probe("readyz") == 200, "another engine is ready")
+    refused = server.post("v1/completions", **poison)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "crashing_request")
+    assert server.post("v1/completions", prompt="the cat", max_tokens=4).status_code == 200
+    assert server.metric('engine_restarts_total{cause="crash"}') == 2
+    server.post("v1/completions", **{**poison, "prompt": "another poison"})
+    assert server.wait_until_ended() == 5
+    for said in (server.errors[-1], termination_log.read_text()):
+        assert "gave up after 3 crashes" in said
+        assert "GGML_ASSERT(luck) failed" in said
+
+
+def test_an_engine_that_gets_no_more_memory_is_replaced(serve: Serve, tiny_model: Path) -> None:
+    server = serve(str(tiny_model), "--max-body-bytes", "100000000")
+    resource.prlimit(server.engine_pid(), resource.RLIMIT_AS, (1 << 20, 1 << 20))
+    with probes_answer(server):
+        error = server.post("v1/completions", prompt="x" * 50_000_000).json()["error"]
+        assert error["code"] == "engine_died"
+        assert "MemoryError" in error["message"]
+        until(lambda: server.probe("readyz") == 200, "another engine is ready")
+    assert server.post("v1/completions", prompt="the cat", max_tokens=4).status_code == 200
+    assert server.metric('engine_restarts_total{cause="crash"}') == 1
+    assert "Traceback" not in "\n".join(server.errors)
+
+
+def test_the_kernel_would_take_the_engine_before_the_server(serve: Serve, tiny_model: Path) -> None:
+    server = serve(str(tiny_model))
+    scores = [
+        int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+        for pid in (server.process.pid, server.engine_pid())
+    ]
+    assert scores[0] < scores[1] or scores == [1000, 1000]
+
+
 def test_requests_beyond_the_queue_get_429_and_a_computed_retry_after(serve: Serve) -> None:
     server = serve("--slots", "1", "--max-waiting", "1")
     streams = [Stream(server), Stream(server)]
@@ -229,6 +301,8 @@ def test_requests_beyond_the_queue_get_429_and_a_computed_retry_after(serve: Ser
     assert answer.json()["error"]["code"] == "queue_full"
     assert int(answer.headers["retry-after"]) >= 1
     server.process.kill()
+    for stream in streams:
+        stream.wait_until_ended()
 
 
 def test_a_client_that_hangs_up_is_no_longer_computed_for(serve: Serve) -> None:

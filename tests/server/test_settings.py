@@ -34,6 +34,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "api_key_file": ("/keys", "/keys"),
     "cors_origins": ("https://a.example,*", ("https://a.example", "*")),
     "max_body_bytes": ("4096", 4096),
+    "max_connections": ("100", 100),
+    "client_timeout_seconds": ("2.5", 2.5),
     "max_waiting": ("0", 0),
     "context": ("2048", 2048),
     "slots": ("3", 3),

@@ -30,6 +30,7 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
     api_keys: Collection[str],
     cors_origins: Collection[str],
     max_body_bytes: int,
+    patience_seconds: float,
     metrics_text: Callable[[], bytes],
     count_error: Callable[[str], None],
 ) -> ASGIApp:
@@ -52,7 +53,7 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
     api.include_router(models_router(engine, served))
     api.include_router(tokens_router(engine))
 
-    app: ASGIApp = LimitBody(api, max_body_bytes, errors)
+    app: ASGIApp = LimitBody(api, max_body_bytes, patience_seconds, errors)
     if api_keys:
         app = RequireApiKey(app, api_keys, errors)
     if cors_origins:  # outside of the keys: a browser's preflight has none

@@ -1,18 +1,26 @@
-"""How much a client may send: the body is read here, counted, and handed on whole."""
+"""How much a client may send, and how slowly: the body is read here and handed on whole."""
+
+import asyncio
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gguf_server.api.errors import ErrorAnswers
-from gguf_server.errors import RequestTooLarge
+from gguf_server.errors import RequestError, RequestTimeout, RequestTooLarge
 
 
 class LimitBody:
-    """Answers 413 as soon as a body is known to be larger than ``max_bytes``."""
+    """Answers 413 as soon as a body is known to be larger than ``max_bytes``.
 
-    def __init__(self, app: ASGIApp, max_bytes: int, errors: ErrorAnswers) -> None:
+    And 408 to one that is not here after ``patience_seconds``.
+    """
+
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, patience_seconds: float, errors: ErrorAnswers
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._patience_seconds = patience_seconds
         self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -20,13 +28,22 @@ class LimitBody:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(scope, receive)
-        except RequestTooLarge as exc:
+            body = await self._read_in_time(scope, receive)
+        except RequestError as exc:
             # uvicorn discards what still comes; closing would keep the answer from most clients
-            await self._errors.response(exc)(scope, receive, send)
+            headers = {"connection": "close"} if isinstance(exc, RequestTimeout) else None
+            await self._errors.response(exc, headers)(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, _replayed(body, receive), send)
+
+    async def _read_in_time(self, scope: Scope, receive: Receive) -> bytes | None:
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                return await self._read(scope, receive)
+        except TimeoutError:
+            msg = f"the body was not here after {self._patience_seconds:g} s; send it faster"
+            raise RequestTimeout(msg) from None
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None when the client left in the middle of it."""

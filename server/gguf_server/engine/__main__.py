@@ -28,7 +28,7 @@ from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
 from gguf_server.errors import LoadError
-from gguf_server.parent import die_with_parent
+from gguf_server.parent import die_with_parent, go_first_when_memory_runs_out
 from gguf_server.wire.framing import FrameReader, encode
 from gguf_server.wire.messages import (
     PROTOCOL_VERSION,
@@ -72,6 +72,7 @@ class Channel:
 def main() -> None:
     """Load what the first message says, then run until the API process is gone."""
     die_with_parent()
+    go_first_when_memory_runs_out()
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the API process decides when to stop

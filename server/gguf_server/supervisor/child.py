@@ -34,6 +34,7 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._frames: FrameReader[FromEngine] = FrameReader(FromEngine)  # type: ignore[arg-type]
+        self._oom_kills = oom_kills()
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._stderr = asyncio.create_task(self._read_stderr())
 
@@ -96,6 +97,8 @@ class Child:
         if code is None:
             return "does not die, not even by SIGKILL: it hangs in the kernel"
         how = f"exited with code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
+        if code == -signal.SIGKILL and oom_kills() > self._oom_kills:
+            how += ", out of memory it seems"
         return f"{how}: {self._last_words[-1]}" if self._last_words else how
 
     async def _reap(self) -> int | None:
@@ -146,6 +149,16 @@ async def _read_line(stream: asyncio.StreamReader) -> bytes:
         return await stream.readline()
     except ValueError:
         return await stream.read(_READ_BYTES)
+
+
+def oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int:
+    """How many processes this kernel has killed for want of memory, ours or others; 0 elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in vmstat.read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
 
 
 def _signal_name(number: int) -> str:

@@ -18,6 +18,7 @@ from gguf_server.errors import (
 from gguf_server.supervisor.generation import Generation
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess
+from gguf_server.supervisor.quarantine import Quarantine, Work
 from gguf_server.supervisor.status import State, Status
 from gguf_server.wire.messages import (
     Accepted,
@@ -28,6 +29,7 @@ from gguf_server.wire.messages import (
     Embed,
     Embedded,
     FromEngine,
+    Heartbeat,
     ModelFacts,
     Rejected,
     SamplingParams,
@@ -52,13 +54,22 @@ class EngineClient:
     is open.
     """
 
-    def __init__(self, process: EngineProcess, metrics: Metrics, *, max_waiting: int) -> None:
+    def __init__(
+        self,
+        process: EngineProcess,
+        metrics: Metrics,
+        *,
+        max_waiting: int,
+        crash_window_seconds: float = 600.0,
+    ) -> None:
         self.ready = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
         self._process = process
         self._metrics = metrics
         self._max_waiting = max_waiting
+        self._quarantine = Quarantine(crash_window_seconds)
+        self._leaving: set[int] = set()
         self._ids = itertools.count(1)
         self._open: dict[int, Generation] = {}
         self._answers: dict[int, asyncio.Future[_Answer]] = {}
@@ -96,18 +107,17 @@ class EngineClient:
         """Submit one sequence. Raises at once when it cannot even wait."""
         self._require_place()
         generation = Generation(next(self._ids), time.monotonic(), self._leave)
-        self._process.send(
-            Submit(
-                id=generation.id,
-                prompt=prompt,
-                max_tokens=max_tokens,
-                stop=stop,
-                sampling=sampling,
-                constraint=constraint,
-                prompt_logprobs=prompt_logprobs,
-                show_special=show_special,
-            )
+        submit = Submit(
+            id=generation.id,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            stop=stop,
+            sampling=sampling,
+            constraint=constraint,
+            prompt_logprobs=prompt_logprobs,
+            show_special=show_special,
         )
+        self._send(submit)
         self.idle.clear()
         self._open[generation.id] = generation  # only now: what cannot be sent takes no place
         return generation
@@ -166,6 +176,9 @@ class EngineClient:
         match message:
             case StepOutput():
                 self._on_step(message)
+                self._forget_leaving()
+            case Heartbeat():
+                self._forget_leaving()
             case Accepted():
                 if generation := self._open.get(message.id):
                     generation.accept(message.num_prompt_tokens)
@@ -186,6 +199,8 @@ class EngineClient:
 
     def on_lost(self, cause: str, reason: str) -> None:
         self._metrics.lost(cause)
+        self._quarantine.lost(self._perhaps_in_engine() | self._leaving, time.monotonic())
+        self._leaving.clear()
         if self._open:
             _log.error("%d open requests were lost with the engine", len(self._open))
         msg = f"{reason}; this request was lost with it, please send it again"
@@ -207,7 +222,9 @@ class EngineClient:
                 self._metrics.token(generation, now)
                 generation.add(delta.text, delta.num_tokens, now, delta.logprobs)
         for finished in output.finished:
+            self._quarantine.finished(finished.id)
             if generation := self._close(finished.id):
+                self._let_next_in(finished.id)
                 self._learn(now - (generation.started_at or now))
                 self._metrics.finished(generation, finished.reason, now)
                 generation.finish(finished.reason)
@@ -216,6 +233,7 @@ class EngineClient:
 
     def _end_with_error(self, message_id: int, error: RequestError) -> None:
         if generation := self._close(message_id):
+            self._let_next_in(message_id)
             generation.fail(error)
             self._metrics.failed()
         answer = self._answers.pop(message_id, None)
@@ -234,11 +252,53 @@ class EngineClient:
         if not self.num_open:
             self.idle.set()
 
+    def _send(self, work: Work) -> None:
+        """To the engine, now or when its turn comes."""
+        if not self._quarantine.admits(work, time.monotonic()):
+            return
+        try:
+            self._process.send(work)
+        except Exception:  # too large for a frame
+            self._let_next_in(work.id)
+            raise
+
+    def _let_next_in(self, generation_id: int) -> None:
+        """This one is no longer in the engine: another that was held back may go there."""
+        following = self._quarantine.left(generation_id)
+        if following is not None and self._process.status.state is State.READY:
+            self._process.send(following)
+
+    def _forget_leaving(self) -> None:
+        """A step has ended since they were cancelled, and they are in no further one."""
+        for generation_id in self._leaving:
+            self._let_next_in(generation_id)
+        self._leaving.clear()
+
+    def _perhaps_in_engine(self) -> set[int]:
+        """Those that are being computed or read.
+
+        A start is told only when its step is over, so the next in line may have started too.
+        """
+        facts = self._process.status.facts
+        sent = [each for each in self._open.values() if not self._quarantine.holds(each.id)]
+        started = [each for each in sent if each.started_at is not None]
+        others = [each for each in sent if each.started_at is None]
+        free_slots = max(0, facts.slots - len(started)) if facts else 0
+        unread = [each for each in others if not each.is_accepted]
+        asked = {each for each in self._answers if not self._quarantine.holds(each)}
+        return asked | {each.id for each in (*started, *others[:free_slots], *unread[:1])}
+
     def _leave(self, generation: Generation) -> None:
         """Its caller is gone: stop computing it, if it still runs."""
-        if self._close(generation.id) is not None:
-            self._stop(generation.id)
-            self._metrics.cancelled()
+        if generation.id not in self._open:
+            return
+        if generation.id in self._perhaps_in_engine():
+            self._leaving.add(generation.id)
+        else:
+            self._let_next_in(generation.id)
+        self._close(generation.id)
+        self._stop(generation.id)
+        self._metrics.cancelled()
 
     def _stop(self, message_id: int) -> None:
         if self._process.status.state is State.READY:
@@ -250,11 +310,20 @@ class EngineClient:
         self._answers[question.id] = answer
         self.idle.clear()
         try:
-            self._process.send(question)
-            return await answer
+            self._send(question)
+            found = await answer
+            self._quarantine.finished(question.id)
+            self._let_next_in(question.id)
+        except asyncio.CancelledError:
+            self._leaving.add(question.id)
+            raise
+        except RequestError:
+            self._let_next_in(question.id)
+            raise
         finally:
             self._answers.pop(question.id, None)
             self._note_idle()
+        return found
 
     def _require_place(self) -> None:
         slots = self.require_engine().slots

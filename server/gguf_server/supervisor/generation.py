@@ -41,7 +41,7 @@ class Generation:
         self.first_token_at: float | None = None
         self.last_token_at: float | None = None
         self._on_leave = on_leave
-        self._accepted = False
+        self.is_accepted = False
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
         self._prompt: list[TokenLogprob] = []
@@ -61,7 +61,7 @@ class Generation:
 
     async def accepted(self) -> int:
         """Number of prompt tokens, once the engine has taken the request."""
-        while not self._accepted and self.finish_reason is None:
+        while not self.is_accepted and self.finish_reason is None:
             await self._wait()
         return self.num_prompt_tokens
 
@@ -96,7 +96,7 @@ class Generation:
     # --- called by the client ----------------------------------------------------------------
 
     def accept(self, num_prompt_tokens: int) -> None:
-        self._accepted = True
+        self.is_accepted = True
         self.num_prompt_tokens = num_prompt_tokens
         self._news.set()
 

@@ -44,6 +44,8 @@ def _summary(facts: ModelFacts) -> str:
 
 
 _LAST_BREATH_SECONDS = 2.0
+# Once may be bad luck; a file or a machine that crashes two engines crashes every one.
+_MAX_CRASHED_LOADS = 2
 
 
 class Listener(Protocol):
@@ -99,6 +101,7 @@ class EngineProcess:
         self._fraction = 0.0
         self._since = time.monotonic()
         self._num_restarts = 0
+        self._num_crashed_loads = 0
         self._reason = ""
         self._facts: ModelFacts | None = None
         self._stalled = False
@@ -141,6 +144,11 @@ class EngineProcess:
                 self._give_up(exc.message)
                 raise
             self._reason = f"the engine {reason}"
+            self._num_crashed_loads += cause == "crash" and not self._ever_ready
+            if self._num_crashed_loads == _MAX_CRASHED_LOADS:
+                self._give_up(self._reason)
+                self._lost(cause)
+                raise LoadError(self._cannot_load())
             delay = self._restarts.crashed(time.monotonic())
             if delay is None:
                 self._give_up(self._reason)
@@ -247,6 +255,13 @@ class EngineProcess:
 
     def _give_up(self, reason: str) -> None:
         self._state, self._reason = State.FAILED, reason
+
+    def _cannot_load(self) -> str:
+        return (
+            f"cannot load {self._config.model_path}: {self._num_crashed_loads} engines crashed "
+            f"while loading it; last, {self._reason}. The file may be damaged, or too large for "
+            "this machine."
+        )
 
     def _lost(self, cause: str) -> None:
         if self._listener is not None:

@@ -65,6 +65,7 @@ def broken_app():
         api_keys=(),
         cors_origins=(),
         max_body_bytes=1000,
+        patience_seconds=30,
         metrics_text=metrics_text,
         count_error=lambda _: None,
     )

@@ -12,6 +12,7 @@ from typing import Any, cast
 import uvicorn
 
 from gguf_server.api.app import create_app
+from gguf_server.api.connections import Connections
 from gguf_server.errors import InvalidRequest, ModelLoading, QueueFull, RequestError
 from gguf_server.prompt.output import Content, Piece, Reasoning, ToolCall
 from gguf_server.prompt.renderer import TemplateRenderer
@@ -262,6 +263,10 @@ class Server:
 async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
     """The application behind a real uvicorn on a free port."""
     errors: list[str] = []
+    connections = Connections(
+        patience_seconds=options.get("patience_seconds", 30),
+        max_connections=options.pop("max_connections", 1000),
+    )
     async with TemplateRenderer(time_limit_seconds=20) as renderer:
         app = create_app(
             engine=cast("EngineClient", engine),
@@ -273,12 +278,13 @@ async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
                 "api_keys": (),
                 "cors_origins": (),
                 "max_body_bytes": 1 << 20,
+                "patience_seconds": 30,
                 "metrics_text": lambda: b"gguf_server_up 1\n",
                 **options,
             },
         )
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, http="httptools", ws="none", lifespan="off",
+            app, host="127.0.0.1", port=0, http=cast("Any", connections), ws="none", lifespan="off",
             log_config=None, access_log=False, timeout_graceful_shutdown=1,
         )  # fmt: skip
         server = uvicorn.Server(config)

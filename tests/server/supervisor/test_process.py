@@ -271,10 +271,9 @@ def test_a_crash_before_ready_is_still_loading_and_not_replacing(stage: Stage) -
     run(story())
 
 
-@pytest.mark.parametrize("life", ["ready says:out_of_memory aborts", "says:out_of_memory aborts"])
-def test_a_crash_loop_ends_with_the_reason(stage: Stage, life: str) -> None:
+def test_a_crash_loop_ends_with_the_reason(stage: Stage) -> None:
     async def story() -> None:
-        process = stage.process(life, max_crashes=3)
+        process = stage.process("ready says:out_of_memory aborts", max_crashes=3)
         witness = Witness(process)
         process.listen(witness)
         with pytest.raises(CrashLoop) as caught:
@@ -291,6 +290,23 @@ def test_a_crash_loop_ends_with_the_reason(stage: Stage, life: str) -> None:
 
 
 @pytest.mark.usefixtures("long_last_breath")
+def test_a_model_whose_load_crashes_twice_cannot_be_loaded(stage: Stage) -> None:
+    async def story() -> None:
+        process = stage.process("says:GGML_ASSERT_failed aborts", max_crashes=3)
+        witness = Witness(process)
+        process.listen(witness)
+        with pytest.raises(LoadError) as caught:
+            await process.run()
+        reason = "the engine was killed by SIGABRT: GGML ASSERT failed"
+        assert reason in caught.value.message
+        assert "cannot load /no/such/file" in caught.value.message
+        assert process.status.state is State.FAILED
+        assert process.status.reason == reason
+        assert witness.lost == [("crash", reason)] * 2
+
+    run(story())
+
+
 def test_an_engine_that_speaks_another_language_is_replaced_at_once(stage: Stage) -> None:
     async def story() -> None:
         process = stage.process("ready babbles hangs", "ready serves")
@@ -379,7 +395,7 @@ def test_cancellation_leaves_no_child_behind_and_does_not_wait_for_one(
 
 def test_cancellation_while_a_dead_engines_successor_is_awaited(stage: Stage) -> None:
     async def story() -> None:
-        process = stage.process("exits:1", max_crashes=5)
+        process = stage.process("ready exits:1", max_crashes=5)
         async with running(process):
             await until(lambda: process.status.restarts == 2)  # now it waits a second
         stage.assert_nobody_is_left()

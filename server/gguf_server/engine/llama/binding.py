@@ -41,6 +41,11 @@ CACHE_TYPE: Final = {
     "iq4_nl": 20,
     "bf16": 30,
 }
+# enum llama_token_attr.
+TOKEN_UNKNOWN: Final = 1 << 0
+TOKEN_CONTROL: Final = 1 << 3
+TOKEN_USER_DEFINED: Final = 1 << 4
+TOKEN_STRIPS: Final = 1 << 7 | 1 << 8  # whitespace on its left, on its right
 # Never llama_load_mode_from_str with a free string: it throws through ctypes, which aborts.
 LOAD_MODE: Final = {
     name: int(_lib.llama_load_mode_from_str(name.encode()))
@@ -254,6 +259,14 @@ class Vocab:
             if count >= 0:
                 return buffer.raw[:count]
             size = -count
+
+    def spelling(self, token: int) -> bytes:
+        """As it stands in the file; what a text is searched for if the token is special."""
+        return bytes(_lib.llama_vocab_get_text(self._pointer, token))
+
+    def attributes(self, token: int) -> int:
+        """A set of ``TOKEN_...`` bits."""
+        return int(_lib.llama_vocab_get_attr(self._pointer, token))
 
     def is_end(self, token: int) -> bool:
         return bool(_lib.llama_vocab_is_eog(self._pointer, token))

@@ -17,6 +17,8 @@ _LEVELS: Final = {
     4: logging.ERROR,
 }
 _PREFIX: Final = re.compile(r"^(?:[A-Za-z_][A-Za-z0-9_:~]*: (?:error loading model: )?)+")
+# An assertion names its source file by where it was when it was compiled.
+_SOURCE_FOLDER: Final = re.compile(r"^\S*/(?=[^/\s]+:\d+: )")
 # What callers of the function that really failed add to its line.
 _GENERIC: Final = re.compile(
     r"failed to load model|failed to read header$|failed to load lora adapter from file"
@@ -59,8 +61,9 @@ class LlamaLog:
             self._emit(line)
 
     def abort(self, message: str) -> None:
-        """llama.cpp's last words before it ends the process."""
-        self.write(4, message.rstrip("\n") + "\n")
+        """llama.cpp's last words before it ends the process: there will be no exception."""
+        self.quiet = False
+        self.write(4, _SOURCE_FOLDER.sub("", message).rstrip("\n") + "\n")
 
     def forget_errors(self) -> None:
         """Call before an operation, so that ``last_error`` speaks of that one."""

@@ -1,12 +1,15 @@
 """Text to tokens and back, with a model's own tokenizer."""
 
-import re
 from functools import cached_property
 
 from llguidance import LLTokenizer
 
 from gguf_server.engine.llama import binding
+from gguf_server.engine.llama.special import SpecialTokens
 from gguf_server.errors import InvalidRequest
+
+# Below this, there are not so many special tokens that they matter.
+_LONG_BYTES = 16_384
 
 
 class LlamaVocabulary:
@@ -38,25 +41,60 @@ class LlamaVocabulary:
             text = text.removeprefix(self.bos_text)
         raw = text.encode(errors="replace")  # a lone surrogate has no UTF-8 form
         try:
-            return self._vocab.tokenize(raw, add_special=add_special, parse_special=parse_special)
+            return self._tokenize(raw, add_special=add_special, parse_special=parse_special)
         except OverflowError as exc:
             message = f"The text of {len(raw)} bytes is too long to tokenize. Send less text."
             raise InvalidRequest(message) from exc
 
+    def _tokenize(self, raw: bytes, *, add_special: bool, parse_special: bool) -> list[int]:
+        if len(raw) < _LONG_BYTES:
+            return self._vocab.tokenize(raw, add_special=add_special, parse_special=parse_special)
+        special = self._special if parse_special else self._user_defined
+        parts = [
+            self._vocab.tokenize(part, add_special=False, parse_special=parse_special)
+            for part in special.parts(raw)
+        ]
+        tokens = [token for part in parts for token in part]
+        if not add_special:
+            return tokens
+        added = self._vocab.tokenize(b"", add_special=True, parse_special=False)
+        num_before = 1 if len(added) > 1 or self._vocab.adds_bos() else 0
+        return added[:num_before] + tokens + added[num_before:]
+
     def fewest_tokens(self, text: str) -> int:
-        """llama.cpp looks for special tokens in quadratic time, so too many must not get there."""
-        longest, special = self._bounds
         raw = text.encode(errors="replace")
-        num_special = sum(1 for _ in special.finditer(raw))
-        return num_special if self._folds_text else max(len(raw) // longest, num_special)
+        num_special = self._controls.count(raw)
+        if self._folds_text:
+            return num_special
+        return max(len(raw) // self._longest_bytes, num_special)
 
     @cached_property
-    def _bounds(self) -> tuple[int, re.Pattern[bytes]]:
-        """Bytes of the longest token, and a pattern of the special ones."""
-        spelled = [self._vocab.piece(token, special=True) for token in range(self._size)]
-        special = [text for token, text in enumerate(spelled) if text and not self.piece(token)]
-        special.sort(key=len, reverse=True)
-        return max(map(len, spelled)), re.compile(b"|".join(map(re.escape, special)) or b"(?!)")
+    def _longest_bytes(self) -> int:
+        return max(len(self._vocab.piece(token, special=True)) for token in range(self._size))
+
+    @cached_property
+    def _controls(self) -> SpecialTokens:
+        return self._with_attributes(binding.TOKEN_CONTROL)
+
+    @cached_property
+    def _special(self) -> SpecialTokens:
+        """All that is found in a text while special tokens are recognised."""
+        return self._with_attributes(
+            binding.TOKEN_CONTROL | binding.TOKEN_UNKNOWN | binding.TOKEN_USER_DEFINED
+        )
+
+    @cached_property
+    def _user_defined(self) -> SpecialTokens:
+        """All that is found while they are not."""
+        return self._with_attributes(binding.TOKEN_USER_DEFINED)
+
+    def _with_attributes(self, wanted: int) -> SpecialTokens:
+        attributes = [self._vocab.attributes(token) for token in range(self._size)]
+        spellings = {
+            self._vocab.spelling(token) for token, bits in enumerate(attributes) if bits & wanted
+        }
+        strips = any(bits & binding.TOKEN_STRIPS for bits in attributes)
+        return SpecialTokens(spellings - {b""}, strips=strips)
 
     def piece(self, token: int) -> bytes:
         piece = self._pieces[token]

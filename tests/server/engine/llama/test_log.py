@@ -65,3 +65,11 @@ def test_only_warnings_and_errors_are_more_than_debugging(caplog: pytest.LogCapt
         ("DEBUG", "llama.cpp: chatter"),
         ("WARNING", "llama.cpp: careful"),
     ]
+
+
+def test_the_last_words_before_an_abort_are_logged_even_while_quiet_and_name_the_source_file():
+    said: list[tuple[int, str]] = []
+    log = LlamaLog(lambda level, line: said.append((level, line)))
+    log.quiet = True
+    log.abort("/build/of/somebody/src/llama-model.cpp:1328: GGML_ASSERT(n_layer > 0) failed\n")
+    assert said == [(logging.ERROR, "llama-model.cpp:1328: GGML_ASSERT(n_layer > 0) failed")]
