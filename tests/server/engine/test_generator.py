@@ -10,13 +10,26 @@ from hypothesis import strategies as st
 
 from gguf_server.engine.cells import SplitCells, UnifiedCells
 from gguf_server.engine.generator import Generator, NewSequence
+from gguf_server.engine.host import HostCache
+from gguf_server.engine.memory import Memory
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
-from gguf_server.wire.messages import Cancel, FromEngine, StepOutput, Submit
+from gguf_server.engine.slots import Slots
+from gguf_server.wire.messages import (
+    Cancel,
+    FromEngine,
+    SamplingParams,
+    StepOutput,
+    Submit,
+    TokenLogprob,
+)
 from tests.fakes import FakeRunner, FakeVocabulary, expected_output, text_of
 
 CONTEXT = 64
+WHOLE = Memory()
+WINDOW = Memory(window_tokens=8)
+STATE = Memory(exact=True)
 
 
 @dataclass
@@ -33,6 +46,14 @@ class Bench:
         self.prompts[request_id] = (prompt, max_tokens)
         command = NewSequence(Submit(id=request_id, prompt="", max_tokens=max_tokens), list(prompt))
         self.engine.handle(command)
+
+    def submit_as(self, submit: Submit, prompt: list[int]) -> None:
+        self.prompts[submit.id] = (prompt, submit.max_tokens)
+        self.engine.handle(NewSequence(submit, list(prompt)))
+
+    def scored(self, request_id: int) -> list[TokenLogprob]:
+        parts = [part for out in self.outputs for part in out.prompts if part.id == request_id]
+        return [token for part in parts for token in part.tokens]
 
     def cancel(self, request_id: int) -> None:
         self.engine.handle(Cancel(request_id))
@@ -73,19 +94,20 @@ def make_bench(
     slots: int = 4,
     retained: int = 0,
     cells: int | None = None,
-    reuse: bool = True,
+    memory: Memory | None = WHOLE,
+    host_bytes: int = 0,
     max_batch_tokens: int = 32,
     target_seconds: float = 8.0,
     reservation: int = 8,
 ) -> Bench:
     """``cells`` None is a split cache. A token costs one second, so a target is a token count."""
     slot_ids = slots + retained
-    runner = FakeRunner(slot_ids, cells)
+    runner = FakeRunner(slot_ids, cells, memory or WHOLE, max_batch_tokens)
     account = SplitCells(slot_ids, CONTEXT) if cells is None else UnifiedCells(slot_ids, cells)
-    limits = Limits(
-        slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation, scored_tokens=8
-    )
-    scheduler = Scheduler(limits, account)
+    limits = Limits(slots, output_reservation_tokens=reservation, scored_tokens=8)
+    host = HostCache(memory or WHOLE, host_bytes)
+    table = Slots(slot_ids, account, memory, host, runner.first_position)
+    scheduler = Scheduler(limits, table)
     outputs: list[StepOutput] = []
 
     def send(message: FromEngine) -> None:
@@ -100,6 +122,7 @@ def make_bench(
         runner=runner,
         vocabulary=FakeVocabulary(),
         scheduler=scheduler,
+        host=host,
         pacer=pacer,
         context_tokens=CONTEXT,
         send=send,
@@ -259,7 +282,7 @@ def test_a_cache_without_room_for_one_sequence_is_fatal_not_an_endless_loop() ->
 
 
 def test_a_model_whose_memory_cannot_be_cut_runs_every_request_from_nothing() -> None:
-    bench = make_bench(reuse=False)
+    bench = make_bench(memory=None)
     for request_id in (1, 2):
         bench.submit(request_id, prompt_of(0, 30), max_tokens=5)
     bench.run()
@@ -280,10 +303,93 @@ def test_every_sampler_is_closed_whether_its_request_finished_or_was_cancelled()
     assert all(sampler.closed for sampler in bench.runner.samplers)
 
 
+# --- log-probabilities and constraints -----------------------------------------------------------
+
+
+def scoring(request_id: int, *, max_tokens: int) -> Submit:
+    params = SamplingParams(num_logprobs=1)
+    return Submit(
+        id=request_id, prompt="", max_tokens=max_tokens, sampling=params, prompt_logprobs=True
+    )
+
+
+def assert_scored_once(bench: Bench, request_id: int, prompt: list[int]) -> None:
+    scored = bench.scored(request_id)
+    assert [each.token for each in scored] == prompt
+    assert [each.logprob for each in scored] == [
+        None, *(-float(sum(prompt[:end])) for end in range(1, len(prompt)))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", [None, 256])
+def test_every_token_of_a_prompt_is_scored_once_from_what_precedes_it(cells: int | None) -> None:
+    bench = make_bench(cells=cells)
+    prompts = {n: prompt_of(1, 20) + prompt_of(n, 10 + n) for n in range(1, 6)}
+    bench.submit(9, prompts[1])  # the same prefix, for nobody's score
+    for number, prompt in prompts.items():
+        bench.submit_as(scoring(number, max_tokens=3), prompt)
+    bench.run()
+    for number, prompt in prompts.items():
+        assert_scored_once(bench, number, prompt)
+        assert bench.text(number) == bench.expected_text(number)
+
+
+def test_a_scored_prompt_that_is_preempted_is_not_scored_again() -> None:
+    bench = make_bench(cells=80, reservation=1)
+    for number in range(1, 4):
+        bench.submit_as(scoring(number, max_tokens=25), prompt_of(number, 20))
+    bench.run()
+    assert bench.scheduler.preempted_total > 0
+    for number in range(1, 4):
+        assert_scored_once(bench, number, prompt_of(number, 20))
+
+
+def test_scoring_never_asks_for_more_rows_than_there_are() -> None:
+    bench = make_bench(slots=3)
+    for number in range(1, 4):
+        bench.submit_as(scoring(number, max_tokens=4), prompt_of(number, 30))
+    bench.run()
+    most = max(sum(chunk.num_outputs for chunk in batch) for batch in bench.runner.batches)
+    assert most <= 3 + 8
+
+
+def test_a_request_for_no_tokens_ends_when_its_prompt_is_computed() -> None:
+    bench = make_bench()
+    bench.submit_as(scoring(1, max_tokens=0), prompt_of(1, 20))
+    bench.run()
+    assert_scored_once(bench, 1, prompt_of(1, 20))
+    assert bench.text(1) == ""
+    assert bench.ends() == {1: 1}
+
+
+def test_each_new_token_carries_its_log_probability_where_asked_for() -> None:
+    bench = make_bench()
+    submit = Submit(id=1, prompt="", max_tokens=3, sampling=SamplingParams(num_logprobs=2))
+    bench.submit_as(submit, [5, 6])
+    bench.submit(2, [7, 8], 3)
+    bench.run()
+    deltas = [delta for out in bench.outputs for delta in out.deltas if delta.id == 1]
+    tokens = [5, 6, *expected_output([5, 6], 3)]
+    assert [each.logprob for delta in deltas for each in delta.logprobs] == [
+        -float(sum(tokens[:end])) for end in range(2, 5)
+    ]
+    assert all(len(delta.logprobs[0].likeliest) == 2 for delta in deltas)
+    assert not any(delta.logprobs for out in bench.outputs for delta in out.deltas if delta.id == 2)
+
+
+def test_an_output_that_its_grammar_has_completed_stops_at_once() -> None:
+    bench = make_bench()
+    bench.submit(1, [5, 6], 50)
+    bench.step()
+    bench.runner.samplers[0].is_complete = True
+    output = bench.step()
+    assert [(end.id, end.reason) for end in output.finished] == [(1, "stop")]
+
+
 @st.composite
 def workloads(draw: st.DrawFn) -> list[tuple[str, int]]:
     """Arrivals, cancellations and pauses."""
-    action = st.sampled_from(["submit", "submit", "submit", "cancel", "step", "step"])
+    action = st.sampled_from(["submit", "submit", "submit", "cancel", "refuse", "step", "step"])
     return draw(st.lists(st.tuples(action, st.integers(0, 2**16)), min_size=5, max_size=60))
 
 
@@ -293,11 +399,26 @@ def workloads(draw: st.DrawFn) -> list[tuple[str, int]]:
     cells=st.sampled_from([None, 64, 100, 200]),
     retained=st.integers(0, 3),
     slots=st.integers(1, 4),
+    memory=st.sampled_from([None, WHOLE, WINDOW, STATE]),
+    host_bytes=st.sampled_from([0, 300, 10_000]),
 )
 def test_any_traffic_ends_with_every_text_right_and_every_request_ended_once(
-    workload: list[tuple[str, int]], cells: int | None, retained: int, slots: int
+    workload: list[tuple[str, int]],
+    cells: int | None,
+    retained: int,
+    slots: int,
+    memory: Memory | None,
+    host_bytes: int,
 ) -> None:
-    bench = make_bench(slots=slots, retained=retained, cells=cells, reservation=4)
+    bench = make_bench(
+        slots=slots,
+        retained=retained,
+        cells=cells,
+        reservation=4,
+        memory=memory,
+        host_bytes=host_bytes,
+        max_batch_tokens=16,
+    )
     request_id = 0
     for action, number in workload:
         draw = random.Random(number)
@@ -308,6 +429,8 @@ def test_any_traffic_ends_with_every_text_right_and_every_request_ended_once(
             bench.submit(request_id, prompt, draw.choice([None, 1, 5, 20]))
         elif action == "cancel" and bench.prompts.keys() - bench.ends().keys():
             bench.cancel(draw.choice(sorted(bench.prompts.keys() - bench.ends().keys())))
+        elif action == "refuse":
+            bench.runner.refuse_restores = 1
         elif not bench.scheduler.is_idle:
             bench.step()
         assert bench.scheduler.cells_used == bench.runner.cells_used
