@@ -433,7 +433,8 @@ def test_any_traffic_ends_with_every_text_right_and_every_request_ended_once(
             bench.runner.refuse_restores = 1
         elif not bench.scheduler.is_idle:
             bench.step()
-        assert bench.scheduler.cells_used == bench.runner.cells_used
+        if memory is not None:  # without reuse a slot is emptied by the next step
+            assert bench.scheduler.cells_used == bench.runner.cells_used
     bench.run()
     assert bench.ends() == dict.fromkeys(bench.prompts, 1)
     for each in bench.prompts:
