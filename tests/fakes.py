@@ -76,7 +76,7 @@ class FakeRunner:
 
     num_slots: int
     num_cells: int | None = None
-    memory: Memory = Memory()
+    memory: Memory = field(default_factory=Memory)
     window_slack: int = 32
     refuse_decodes: int = 0
     refuse_restores: int = 0

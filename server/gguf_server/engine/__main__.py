@@ -160,7 +160,6 @@ def _build(
         runner=runner,
         vocabulary=model.vocabulary,
         scheduler=Scheduler(limits, slots),
-        host=host,
         pacer=pacer,
         context_tokens=model.context_tokens,
         send=channel.send,

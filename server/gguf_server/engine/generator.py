@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gguf_server.engine.host import HostCache
 from gguf_server.engine.mover import Mover
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import (
@@ -86,7 +85,6 @@ class Generator:
         runner: Runner,
         vocabulary: Vocabulary,
         scheduler: Scheduler,
-        host: HostCache,
         pacer: StepPacer,
         context_tokens: int,
         send: Callable[[FromEngine], None],
@@ -94,8 +92,8 @@ class Generator:
         self._runner = runner
         self._vocabulary = vocabulary
         self._scheduler = scheduler
-        self._host = host
-        self._mover = Mover(runner, host)
+        self._host = scheduler.host
+        self._mover = Mover(runner, scheduler.host)
         self._pacer = pacer
         self._context_tokens = context_tokens
         self._send = send

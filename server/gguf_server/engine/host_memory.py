@@ -15,7 +15,7 @@ _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 @dataclass(frozen=True, slots=True)
 class HostMemory:
-    """Bytes. Each cgroup has a limit, what is used of it, and how much of that is idle file cache."""
+    """In bytes. Each cgroup has a limit, what is used, and how much of that is idle file cache."""
 
     available: int
     cgroups: tuple[tuple[int, int, int], ...] = ()

@@ -14,17 +14,10 @@ class Mover:
 
     def execute(self, operation: Operation) -> int | None:
         """Returns the slot that was left empty, if it failed."""
-        match operation:
-            case CopyPrefix(source, target, num_tokens):
-                done = self._runner.copy_prefix(source, target, num_tokens)
-            case Truncate(target, num_tokens):
-                done = self._runner.truncate(target, num_tokens)
-            case Restore():
-                done = self._restore(operation)
-            case Save():
-                self.save(operation)
-                return None
-        return None if done else operation.target
+        if isinstance(operation, Save):
+            self.save(operation)
+            return None
+        return None if self._move(operation) else operation.target
 
     def save(self, operation: Save) -> None:
         """Does nothing where there is no room."""
@@ -33,6 +26,15 @@ class Mover:
         state = self._runner.save(operation.slot)
         if state is not None:
             self._host.put(operation.tokens, state)
+
+    def _move(self, operation: CopyPrefix | Truncate | Restore) -> bool:
+        match operation:
+            case CopyPrefix(source, target, num_tokens):
+                return self._runner.copy_prefix(source, target, num_tokens)
+            case Truncate(target, num_tokens):
+                return self._runner.truncate(target, num_tokens)
+            case Restore():
+                return self._restore(operation)
 
     def _restore(self, operation: Restore) -> bool:
         saved, num_tokens = operation.saved, operation.num_tokens

@@ -7,6 +7,7 @@ turn. What must happen to the KV cache is returned as operations; nothing is don
 from collections import deque
 from dataclasses import dataclass, field
 
+from gguf_server.engine.host import HostCache
 from gguf_server.engine.operations import Operation, Save
 from gguf_server.engine.runner import Chunk
 from gguf_server.engine.sequence import Sequence
@@ -71,6 +72,10 @@ class Scheduler:
     @property
     def cells_used(self) -> int:
         return self._cells.used
+
+    @property
+    def host(self) -> HostCache:
+        return self._slots.host
 
     @property
     def evicted_total(self) -> int:

@@ -122,7 +122,6 @@ def make_bench(
         runner=runner,
         vocabulary=FakeVocabulary(),
         scheduler=scheduler,
-        host=host,
         pacer=pacer,
         context_tokens=CONTEXT,
         send=send,

@@ -401,3 +401,134 @@ def test_a_waiting_request_can_be_cancelled() -> None:
     sequence = desk.submit(COMMON)
     assert desk.scheduler.cancel(sequence.id) is sequence
     assert desk.scheduler.is_idle
+
+
+# --- windows -------------------------------------------------------------------------------------
+
+
+def test_a_prefix_whose_window_is_gone_is_computed_again() -> None:
+    desk = make_desk(memory=Memory(window_tokens=10))
+    slot = desk.leave_idle(COMMON + tokens(2000, 20))
+    for first, num_computed in ((31, 40), (32, 0)):
+        desk.first_positions[slot] = first
+        offer = desk.scheduler._slots.find([*COMMON, 7], 40)
+        assert offer.seat.num_tokens == num_computed, "the next token looks back to position 31"
+
+
+def test_a_request_does_not_wait_for_what_has_been_computed_and_is_gone() -> None:
+    desk = make_desk(memory=Memory(window_tokens=10))
+    lender, _ = desk.run(COMMON + tokens(2000, 50))
+    desk.first_positions[lender.slot] = 60
+    sequence, operations = desk.run([*COMMON, 7])
+    assert (sequence.slot, operations) == (1, [])
+
+
+# --- states that cannot be cut -------------------------------------------------------------------
+
+
+def chunk_lengths(desk: Desk, sequence: Sequence, steps: int) -> list[int]:
+    lengths = []
+    for _ in range(steps):
+        works = desk.step().work
+        lengths += [len(w.chunk.tokens) for w in works if w.sequence is sequence]
+    return lengths
+
+
+def test_a_state_is_saved_before_the_last_token_of_a_prompt() -> None:
+    desk = make_desk(memory=STATE, host_bytes=10_000)
+    first = desk.submit(COMMON)
+    assert chunk_lengths(desk, first, 2) == [39, 1]
+    assert desk.host.covers(COMMON[:39])
+    again, operations = desk.run(COMMON)
+    assert [(type(op), op.num_tokens) for op in operations if isinstance(op, Restore)] == [
+        (Restore, 39)
+    ]
+    assert again.num_computed == 40
+
+
+def test_where_a_prompt_leaves_what_others_began_with_a_state_is_saved_for_the_next() -> None:
+    desk = make_desk(memory=STATE, host_bytes=10_000)
+    desk.leave_idle(COMMON + tokens(2000, 30))
+    second = desk.submit(COMMON + tokens(3000, 30))
+    assert chunk_lengths(desk, second, 3) == [40, 29, 1]
+    third = desk.submit(COMMON + tokens(4000, 30))
+    assert chunk_lengths(desk, third, 1) == [29]
+    assert third.num_computed == 69
+
+
+def test_a_request_waits_while_another_computes_up_to_where_they_part() -> None:
+    desk = make_desk(memory=STATE, host_bytes=10_000)
+    first = desk.submit(COMMON + tokens(2000, 30))
+    desk.step(budget=20)
+    second = desk.submit(COMMON + tokens(3000, 30))
+    desk.step(budget=30)
+    assert (first.num_computed, second.slot) == (40, -1)
+    desk.step(budget=30)
+    assert second.slot >= 0
+    assert desk.scheduler.num_running == 2
+    assert first.num_computed + second.num_computed == 40 + 40 + 30
+
+
+def test_an_idle_state_is_taken_over_whole_and_never_copied_or_cut() -> None:
+    desk = make_desk(memory=STATE)
+    slot = desk.leave_idle(COMMON)
+    longer, operations = desk.run(COMMON + tokens(2000, 5))
+    assert (longer.slot, operations) == (slot, [])
+    other, operations = desk.run(COMMON + tokens(3000, 5))
+    assert (other.slot, operations) == (1, [])
+
+
+def test_without_host_memory_nobody_waits_for_a_state_that_will_not_be_saved() -> None:
+    desk = make_desk(memory=STATE)
+    desk.submit(COMMON + tokens(2000, 30))
+    desk.step(budget=20)
+    second = desk.submit(COMMON + tokens(3000, 30))
+    desk.step(budget=20)
+    assert second.slot >= 0
+
+
+# --- host memory ---------------------------------------------------------------------------------
+
+
+def test_an_evicted_prefix_is_saved_and_comes_back() -> None:
+    desk = make_desk(slots=1, slot_ids=1, host_bytes=10_000)
+    desk.leave_idle(COMMON)
+    _, operations = desk.run(tokens(2000, 20))
+    assert operations == [Save(0, COMMON), Truncate(0, 0)]
+    desk.scheduler.cancel(2)
+    back, operations = desk.run([*COMMON, 7])
+    assert [type(operation) for operation in operations] == [Save, Restore]
+    assert back.num_computed == 41
+
+
+def test_what_another_slot_or_the_host_has_is_not_saved() -> None:
+    desk = make_desk(slots=2, slot_ids=2, host_bytes=10_000)
+    desk.leave_idle(COMMON[:20])
+    desk.run(COMMON + tokens(2000, 1))
+    _, operations = desk.run(tokens(3000, 20))
+    assert not any(isinstance(operation, Save) for operation in operations)
+
+
+def test_a_short_prefix_is_not_worth_saving() -> None:
+    desk = make_desk(slots=1, slot_ids=1, host_bytes=10_000)
+    desk.leave_idle(COMMON[: MIN_SHARED_TOKENS - 1])
+    _, operations = desk.run(tokens(3000, 20))
+    assert operations == [Truncate(0, 0)]
+
+
+def test_room_is_made_for_the_whole_of_what_comes_back() -> None:
+    desk = make_desk(num_cells=100, slots=4, host_bytes=10_000)
+    desk.host.put(tokens(5000, 60), FakeState(tokens(5000, 60)))
+    desk.leave_idle(tokens(2000, 60))
+    sequence, operations = desk.run([*tokens(5000, 20), 7])
+    assert [type(operation) for operation in operations] == [Save, Truncate, Restore]
+    assert sequence.num_computed == 21
+
+
+def test_a_sequence_whose_slot_was_lost_starts_over() -> None:
+    desk = make_desk()
+    desk.leave_idle(COMMON)
+    sequence = desk.submit(COMMON + tokens(2000, 10))
+    desk.scheduler.admit()
+    desk.scheduler.lose(sequence.slot)
+    assert desk.scheduler.plan(ANY_BUDGET).prefill_tokens == 50

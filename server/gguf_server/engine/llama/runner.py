@@ -36,9 +36,7 @@ class LlamaRunner:
         self._memory = model.remembers.memory or Memory()
         windows = self._memory.window_tokens * parameters.num_sequences(model.config)
         # Otherwise each layer has as many cells as the others, and sharing works as in those.
-        self._windows_are_tight = (
-            windows > 0 and windows + self._capacity < model.context.num_cells
-        )
+        self._windows_are_tight = windows > 0 and windows + self._capacity < model.context.num_cells
         self._copying: set[int] = set()  # slots with copies that the next decode does
         self._batch = Batch(self._capacity)
         self._scratch = np.empty(len(model.vocabulary), np.float32)

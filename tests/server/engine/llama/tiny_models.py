@@ -73,7 +73,6 @@ class _File:
         self.writer.write_tensors_to_file()
         self.writer.close()
 
-
     def experts(self, layer: int, num_experts: int) -> None:
         block = f"blk.{layer}"
         self.weight(f"{block}.ffn_gate_inp.weight", num_experts, EMBEDDING)
