@@ -302,6 +302,43 @@ def test_every_sampler_is_closed_whether_its_request_finished_or_was_cancelled()
     assert all(sampler.closed for sampler in bench.runner.samplers)
 
 
+def test_a_prefix_comes_back_from_host_memory() -> None:
+    bench = make_bench(slots=1, host_bytes=10_000)
+    for request_id in (1, 2, 3):
+        bench.submit(request_id, prompt_of(request_id % 2, 40), max_tokens=5)
+        bench.run()
+    assert bench.prefill_tokens() == 40 + 40 + 1
+    assert bench.text(3) == bench.expected_text(3)
+    stats = bench.outputs[-1].stats
+    assert (stats.host_restored_tokens, stats.host_failed_restores) == (39, 0)
+    assert stats.host_bytes == bench.scheduler.host.used_bytes > 0
+    assert (stats.host_entries, stats.host_limit_bytes) == (2, 10_000)
+    assert [s.num_cached_tokens for out in bench.outputs for s in out.started] == [0, 0, 39]
+
+
+def test_a_prefix_that_does_not_come_back_is_computed_and_never_an_error() -> None:
+    bench = make_bench(slots=1, host_bytes=10_000)
+    for request_id in (1, 2, 3):
+        bench.runner.refuse_restores = 1
+        bench.submit(request_id, prompt_of(request_id % 2, 40), max_tokens=5)
+        bench.run()
+    assert bench.prefill_tokens() == 3 * 40
+    assert bench.text(3) == bench.expected_text(3)
+    stats = bench.outputs[-1].stats
+    assert (stats.host_restored_tokens, stats.host_failed_restores) == (0, 1)
+    assert [s.num_cached_tokens for out in bench.outputs for s in out.started] == [0, 0, 0]
+
+
+def test_the_third_request_with_a_system_prompt_profits_though_states_cannot_be_cut() -> None:
+    bench = make_bench(memory=STATE, host_bytes=10_000)
+    for request_id in (1, 2, 3):
+        bench.submit(request_id, prompt_of(0, 40) + prompt_of(request_id, 8), max_tokens=5)
+        bench.run()
+        assert bench.text(request_id) == bench.expected_text(request_id)
+    cached = [s.num_cached_tokens for out in bench.outputs for s in out.started]
+    assert cached == [0, 0, 40]
+
+
 # --- log-probabilities and constraints -----------------------------------------------------------
 
 
