@@ -142,7 +142,7 @@ def _build(
         if config.kv_layout == "split"
         else UnifiedCells(slot_ids, model.context.num_cells)
     )
-    memory = model.remembers.memory
+    memory = model.kind.memory
     host_bytes = cache_bytes(config.host_cache_bytes, read_host_memory()) if memory else 0
     host = HostCache(memory or Memory(), host_bytes)
     slots = Slots(slot_ids, cells, memory, host, runner.first_position)

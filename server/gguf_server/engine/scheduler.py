@@ -188,9 +188,11 @@ class Scheduler:
         seat = offer.seat
         takes_checkpoints = self._slots.takes_checkpoints
         if offer.promised > seat.num_tokens and offer.promised >= MIN_SHARED_TOKENS:
-            if takes_checkpoints:
-                self._in_slot(offer.promiser).add_checkpoint(offer.promised)
-            return None
+            promiser = self._in_slot(offer.promiser)
+            if not promiser.is_prefilled:
+                if takes_checkpoints:
+                    promiser.add_checkpoint(offer.promised)
+                return None
         sequence.checkpoints = []
         if takes_checkpoints:
             # Where others began differently, and before the token whose logits everyone needs.

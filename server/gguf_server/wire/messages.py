@@ -193,12 +193,12 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     eos_token: str
     chat_template: str | None
     prefix_reuse: str
-    memory_kind: MemoryKind
     stall_seconds: float
     devices: tuple[str, ...]
     load_seconds: dict[str, float]
     generates: bool = True
     embedding_size: int = 0
+    memory_kind: MemoryKind = "unknown"
 
 
 class LoadProgress(Struct, frozen=True, tag=True):

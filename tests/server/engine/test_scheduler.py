@@ -469,6 +469,19 @@ def test_a_request_waits_while_another_computes_up_to_where_they_part() -> None:
     assert first.num_computed + second.num_computed == 40 + 40 + 30
 
 
+def test_a_request_does_not_wait_for_a_stream_to_pass_where_they_part() -> None:
+    desk = make_desk(memory=STATE, host_bytes=10_000)
+    stream = desk.submit(COMMON)
+    desk.step()
+    desk.step()
+    desk.scheduler._preempt()
+    assert stream.num_output_tokens == 1
+    desk.host.put(stream.tokens[:40], FakeState(stream.tokens[:40]))
+    second = desk.submit([*stream.tokens, 7])
+    assert desk.scheduler.admit() == [second]
+    assert stream.is_decoding
+
+
 def test_an_idle_state_is_taken_over_whole_and_never_copied_or_cut() -> None:
     desk = make_desk(memory=STATE)
     slot = desk.leave_idle(COMMON)

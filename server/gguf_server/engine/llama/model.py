@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gguf_server.engine.llama import binding, parameters
+from gguf_server.engine.llama.kinds import Kind, classify
 from gguf_server.engine.llama.log import LineSink, LlamaLog, log_warnings
-from gguf_server.engine.llama.remembers import Remembers, classify
 from gguf_server.engine.llama.vocabulary import LlamaVocabulary
 from gguf_server.errors import LoadError
 from gguf_server.wire.messages import EngineConfig, LoadStage, ModelFacts
@@ -31,7 +31,7 @@ class LlamaModel:
     context: binding.Context
     vocabulary: LlamaVocabulary
     log: LlamaLog
-    remembers: Remembers
+    kind: Kind
     context_tokens: int
 
     def close(self) -> None:
@@ -54,8 +54,8 @@ class LlamaModel:
             bos_token=self.vocabulary.bos_text,
             eos_token=self.vocabulary.eos_text,
             chat_template=self.weights.chat_template(),
-            prefix_reuse=self.remembers.no_reuse,
-            memory_kind=self.remembers.kind,
+            prefix_reuse=self.kind.no_reuse,
+            memory_kind=self.kind.name,
             stall_seconds=stall_seconds,
             devices=binding.devices(),
             load_seconds=load_seconds,
@@ -90,7 +90,7 @@ def load(
         context=context,
         vocabulary=vocabulary,
         log=log,
-        remembers=classify(weights),
+        kind=classify(weights),
         context_tokens=min(wanted, context.num_sequence_cells),
     )
 

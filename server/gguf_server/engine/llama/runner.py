@@ -33,7 +33,7 @@ class LlamaRunner:
             model.config.max_batch_tokens,
             model.config.slots + model.config.retained_prefixes,
         )
-        self._memory = model.remembers.memory or Memory()
+        self._memory = model.kind.memory or Memory()
         windows = self._memory.window_tokens * parameters.num_sequences(model.config)
         # Otherwise each layer has as many cells as the others, and sharing works as in those.
         self._windows_are_tight = windows > 0 and windows + self._capacity < model.context.num_cells

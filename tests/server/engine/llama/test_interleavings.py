@@ -163,7 +163,7 @@ def new_play(model: LlamaModel, scale: Scale, seed: int) -> Play:
     model.context.clear()
     runner = Recorder(model, seed)
     draw = runner.draw
-    memory = model.remembers.memory
+    memory = model.kind.memory
     assert memory is not None
     ids = SLOTS + RETAINED
     unified = model.config.kv_layout == "unified"
@@ -277,7 +277,7 @@ def test_a_hundred_interleavings_give_the_logits_of_a_fresh_context(
         seen["evicted"] += play.scheduler.evicted_total
     print(kind, layout, dict(seen))
     wanted = {"restored", "refused", "preempted", "evicted"}
-    exact = cast("Memory", pair.model.remembers.memory).exact
+    exact = cast("Memory", pair.model.kind.memory).exact
     assert wanted | (set() if exact else {"copied", "cut"}) <= seen.keys()
 
 
@@ -308,7 +308,7 @@ def test_a_window_model_goes_on_from_the_last_position_it_can_and_not_one_before
 ) -> None:
     draw = random.Random(2)
     tokens = [draw.randrange(3, NUM_TOKENS) for _ in range(400)]
-    memory = cast("Memory", pair.model.remembers.memory)
+    memory = cast("Memory", pair.model.kind.memory)
     runner = LlamaRunner(pair.model)
     differences = []
     for too_early in (0, 1):

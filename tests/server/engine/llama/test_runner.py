@@ -171,6 +171,7 @@ def test_a_state_that_does_not_come_back_leaves_an_empty_slot(runner):
     expected = fresh(runner, HEAD)
     put(runner, Chunk(1, 0, HEAD, num_outputs=0))
     state = runner.save(1)
+    assert state is not None
     assert not runner.restore(1, state[: state.nbytes // 2], len(HEAD))
     assert runner._context.last_position(1) == -1
     assert not runner.restore(1, state, len(HEAD) + 1), "more than was saved"
@@ -184,6 +185,7 @@ def test_a_copy_that_is_still_to_come_reads_what_the_source_held_when_it_was_mad
     expected = fresh(runner, HEAD + TAILS[0])
     put(runner, Chunk(0, 0, HEAD, num_outputs=0), Chunk(2, 0, TAILS[1] * 3, num_outputs=0))
     other = runner.save(2)
+    assert other is not None
     assert runner.copy_prefix(0, 1, len(HEAD))
     assert not runner.restore(0, other, 20), "it would be written first"
     assert runner.save(1) is None, "it would be read first"

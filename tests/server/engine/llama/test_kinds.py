@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from gguf_server.engine.llama.binding import Model
-from gguf_server.engine.llama.remembers import classify
+from gguf_server.engine.llama.kinds import classify
 from gguf_server.engine.memory import Memory
 
 
@@ -40,7 +40,7 @@ def test_a_tested_kind_is_reused(
     numbers: dict[str, int], texts: dict[str, str], kind: str, memory: Memory
 ) -> None:
     found = classify(cast("Model", Header(numbers, texts)))
-    assert (found.kind, found.memory, found.no_reuse) == (kind, memory, "")
+    assert (found.name, found.memory, found.no_reuse) == (kind, memory, "")
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,5 @@ def test_any_other_kind_is_not_and_says_why(
     numbers: dict[str, int], texts: dict[str, str], why: str
 ) -> None:
     found = classify(cast("Model", Header(numbers, texts)))
-    assert (found.kind, found.memory) == ("unknown", None)
+    assert (found.name, found.memory) == ("unknown", None)
     assert why in found.no_reuse

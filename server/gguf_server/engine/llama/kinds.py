@@ -11,15 +11,15 @@ from gguf_server.wire.messages import MemoryKind
 
 
 @dataclass(frozen=True, slots=True)
-class Remembers:
+class Kind:
     """``memory`` is None, and ``no_reuse`` says why, where every sequence starts from nothing."""
 
-    kind: MemoryKind
+    name: MemoryKind
     memory: Memory | None
     no_reuse: str = ""
 
 
-def classify(weights: Model) -> Remembers:
+def classify(weights: Model) -> Kind:
     architecture = weights.metadata("general.architecture")
     window = weights.number("n_swa")
     if weights.number("is_diffusion"):
@@ -29,15 +29,15 @@ def classify(weights: Model) -> Remembers:
     if window and (weights.number("is_recurrent") or weights.number("is_hybrid")):
         return _unknown("has both a recurrent state and a sliding window")
     if weights.number("is_recurrent"):
-        return Remembers("recurrent", Memory(exact=True))
+        return Kind("recurrent", Memory(exact=True))
     if weights.number("is_hybrid"):
-        return Remembers("hybrid", Memory(exact=True))
+        return Kind("hybrid", Memory(exact=True))
     if window and not weights.metadata(f"{architecture}.attention.sliding_window"):
         return _unknown("attends in chunks or windows that its header does not declare")
     if window:
-        return Remembers("window", Memory(window_tokens=window))
-    return Remembers("attention", Memory())
+        return Kind("window", Memory(window_tokens=window))
+    return Kind("attention", Memory())
 
 
-def _unknown(what: str) -> Remembers:
-    return Remembers("unknown", None, f"The model {what}; reuse is not tested for that.")
+def _unknown(what: str) -> Kind:
+    return Kind("unknown", None, f"The model {what}; reuse is not tested for that.")
