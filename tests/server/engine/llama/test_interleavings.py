@@ -275,7 +275,6 @@ def test_a_hundred_interleavings_give_the_logits_of_a_fresh_context(
         seen += play.runner.seen
         seen["preempted"] += play.scheduler.preempted_total
         seen["evicted"] += play.scheduler.evicted_total
-    print(kind, layout, dict(seen))
     wanted = {"restored", "refused", "preempted", "evicted"}
     exact = cast("Memory", pair.model.kind.memory).exact
     assert wanted | (set() if exact else {"copied", "cut"}) <= seen.keys()
