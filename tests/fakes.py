@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from gguf_server.engine.memory import Memory
-from gguf_server.engine.runner import Chunk, Grammar, KvCacheFull, Sampler, State
+from gguf_server.engine.runner import Chunk, Grammar, KvCacheFull, Sampler, State, Vector
 from gguf_server.errors import InvalidRequest
 from gguf_server.wire.messages import Constraint, LikelyToken, SamplingParams, TokenLogprob
 
@@ -225,3 +227,25 @@ class FakeVocabulary:
 
     def __len__(self) -> int:
         return VOCABULARY_SIZE
+
+
+def vector_of(tokens: Sequence[int]) -> Vector:
+    """What the fake embedding model computes: every token counts, and its place."""
+    return np.array([next_token(tokens[start:]) for start in range(4)], np.float32)
+
+
+@dataclass
+class FakeVectorRunner:
+    """Checks what llama.cpp would abort on."""
+
+    max_inputs: int = 4
+    max_tokens: int = 32
+    size: int = 4
+    batches: list[list[list[int]]] = field(default_factory=list)
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> list[Vector]:
+        assert 1 <= len(inputs) <= self.max_inputs
+        assert all(inputs), "an input without tokens"
+        assert sum(map(len, inputs)) <= self.max_tokens
+        self.batches.append([list(tokens) for tokens in inputs])
+        return [vector_of(tokens) for tokens in inputs]

@@ -3,21 +3,36 @@
 import argparse
 import contextlib
 import logging
+import os
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NoReturn
 
 from gguf_server import __version__, logs
 from gguf_server.errors import SettingsError, StartupError
-from gguf_server.settings import Settings, add_flags, unknown_variables
-
-_EPILOG = "Every option is also an environment variable: --kv-layout is GGUF_KV_LAYOUT."
-
+from gguf_server.settings import (
+    BenchSettings,
+    ChatSettings,
+    Settings,
+    add_client_flags,
+    add_flags,
+    termination_log,
+    unknown_variables,
+)
 
 _INTERRUPTED = 130  # as a shell says it
+_NOBODY_READS = 141  # likewise, of SIGPIPE
+
+_EXIT_CODES = """\
+Exit codes: 0 done, 1 a bug, 2 a bad option, 3 not a model file, 4 llama.cpp cannot load it,
+5 the engine kept crashing, 6 it cannot listen there, 7 the server of chat or bench is not there,
+refuses, or failed a request, 130 interrupted."""
 
 _log = logging.getLogger(__name__)
+
+Flags = Mapping[str, str]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,48 +51,118 @@ def main() -> None:
         sys.exit(exc.exit_code)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
+        sys.exit(_NOBODY_READS)
     except Exception as exc:  # noqa: BLE001  (a bug must not greet users with a traceback)
         _log.debug("this should not happen", exc_info=True)
-        print(
-            f"gguf-server: internal error, {type(exc).__name__}: {exc}; "
-            "--log-level debug shows where",
-            file=sys.stderr,
-        )
+        hint = "; --log-level debug shows where" if sys.argv[1:2] == ["serve"] else ""
+        print(f"gguf-server: internal error, {type(exc).__name__}: {exc}{hint}", file=sys.stderr)
         sys.exit(1)
 
 
 def _run(argv: list[str]) -> None:
-    parser = _Parser(prog="gguf-server", description="Serve GGUF models.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=__version__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    serve = verbs.add_parser("serve", help="serve a model", epilog=_EPILOG, allow_abbrev=False)
-    add_flags(serve)
-    flags = vars(parser.parse_args(argv))
-    del flags["verb"]
-    _serve(Settings.read(flags))
-
-
-def _serve(settings: Settings) -> None:
-    logs.configure(settings.log_level, settings.log_format)
-    for name in unknown_variables():
-        _log.warning("%s is no option and is ignored; see gguf-server serve --help", name)
-    # Late, so that --help and errors in flags do not wait for a web framework.
-    import uvloop  # noqa: PLC0415
-
-    from gguf_server.serve import serve  # noqa: PLC0415
-
     try:
-        uvloop.run(serve(settings))
+        flags = vars(_parser().parse_args(argv))
+    except SettingsError as exc:
+        if argv[:1] == ["serve"]:
+            _leave_reason({}, exc.message)
+        raise
+    _VERBS[flags.pop("verb")].run(flags)
+
+
+# --- the verbs; each imports what it needs late, so that --help waits for nothing --------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    help: str
+    epilog: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Flags], None]
+
+
+def _serve(flags: Flags) -> None:
+    settings = None
+    try:
+        settings = Settings.read(flags)
+        _serve_until_stopped(settings)
     except StartupError as exc:
-        _leave_reason(Path(settings.termination_log), exc.message)
-        if settings.log_format == "json":  # whoever reads JSON reads nothing else
+        _leave_reason(flags, exc.message)
+        if settings and settings.log_format == "json":  # whoever reads JSON reads nothing else
             _log.critical("%s", exc.message)
             sys.exit(exc.exit_code)
         raise
 
 
-def _leave_reason(path: Path, reason: str) -> None:
+def _serve_until_stopped(settings: Settings) -> None:
+    logs.configure(settings.log_level, settings.log_format)
+    for name in unknown_variables():
+        _log.warning("%s is no option and is ignored; see gguf-server serve --help", name)
+    import uvloop  # noqa: PLC0415
+
+    from gguf_server.serve import serve  # noqa: PLC0415
+
+    uvloop.run(serve(settings))
+
+
+def _chat(flags: Flags) -> None:
+    settings = ChatSettings.read(flags)
+    from gguf_server.chat.command import chat  # noqa: PLC0415
+
+    chat(settings)
+
+
+def _bench(flags: Flags) -> None:
+    settings = BenchSettings.read(flags)
+    from gguf_server.bench.command import bench  # noqa: PLC0415
+
+    bench(settings)
+
+
+_VERBS: Mapping[str, _Verb] = {
+    "serve": _Verb(
+        "serve a model",
+        "Every option is also an environment variable: --kv-layout is GGUF_KV_LAYOUT.",
+        add_flags,
+        _serve,
+    ),
+    "chat": _Verb(
+        "talk to an OpenAI-compatible server",
+        "Standard input that is no terminal is one question: echo hi | gguf-server chat. "
+        "So it is with --json.",
+        lambda parser: add_client_flags(parser, ChatSettings),
+        _chat,
+    ),
+    "bench": _Verb(
+        "measure an OpenAI-compatible server",
+        "Workloads: single, eight, sixteen, shared, mixed. Nothing else should use the server.",
+        lambda parser: add_client_flags(parser, BenchSettings),
+        _bench,
+    ),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="gguf-server",
+        description="Serve GGUF models.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, verb in _VERBS.items():
+        verb.add_flags(
+            verbs.add_parser(name, help=verb.help, epilog=verb.epilog, allow_abbrev=False)
+        )
+    return parser
+
+
+def _leave_reason(flags: Flags, reason: str) -> None:
     """For `kubectl describe pod`: Kubernetes makes the file, elsewhere there is none."""
-    if path.exists():
-        with contextlib.suppress(OSError):
+    path = termination_log(flags)
+    with contextlib.suppress(OSError):
+        if path.exists():
             path.write_text(reason + "\n", encoding="utf-8")

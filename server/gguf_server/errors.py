@@ -23,6 +23,7 @@
     x LoadError                    load_failed            exit 4
     x CrashLoop                    crash_loop             exit 5
     x CannotListen                 cannot_listen          exit 6
+    x ServerUnusable               server_unusable        exit 7
 
 A message says what failed, on what, and what to do. HTTP statuses live in ``api/errors.py``.
 """
@@ -140,6 +141,13 @@ class CrashLoop(StartupError):
 class CannotListen(StartupError):
     code = "cannot_listen"
     exit_code = 6
+
+
+class ServerUnusable(StartupError):
+    """What a client verb was pointed at does not answer, or not as it should."""
+
+    code = "server_unusable"
+    exit_code = 7
 
 
 REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}

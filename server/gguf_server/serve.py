@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,11 @@ from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess, Patience
 
 _log = logging.getLogger(__name__)
+_TRY_CHAT = (
+    "/v1/chat/completions",
+    '{"messages": [{"role": "user", "content": "Why is the sky blue?"}], "max_tokens": 64}',
+)
+_TRY_EMBEDDINGS = ("/v1/embeddings", '{"input": "Why is the sky blue?"}')
 # Time for the last error events to be written once open requests have been ended.
 _FLUSH_SECONDS = 2
 _BACKLOG = 2048
@@ -55,6 +61,7 @@ class Server:
         )
         self._client = EngineClient(self._process, self._metrics, max_waiting=settings.max_waiting)
         self._api_keys = _api_keys(settings)
+        _check_tls(settings.tls_cert, settings.tls_key)
         self._renderer = TemplateRenderer(template=_read_template(settings.chat_template))
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -106,22 +113,25 @@ class Server:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_FLUSH_SECONDS,
+            ssl_certfile=settings.tls_cert or None,
+            ssl_keyfile=settings.tls_key or None,
         )
         return _Server(config)
 
     async def _announce(self, port: int) -> None:
         """Say where we listen, and once the model is ready how to try it."""
-        base = f"http://{_shown_host(self._settings.host)}:{port}"
+        scheme = "https" if self._settings.tls_cert else "http"
+        base = f"{scheme}://{_shown_host(self._settings.host)}:{port}"
         _log.info("listening on %s; loading %s", base, self._settings.model_path)
         await self._client.ready.wait()
         key = " -H 'Authorization: Bearer YOUR_KEY'" if self._api_keys else ""
         if self._settings.log_format == "json":
             return
+        facts = self._client.status.facts
+        path, body = _TRY_CHAT if facts is None or facts.generates else _TRY_EMBEDDINGS
         print(  # noqa: T201  (for the person at the terminal)
-            f"\nReady. Try:\n  curl {base}/v1/chat/completions{key} "
-            "-H 'Content-Type: application/json' \\\n"
-            '    -d \'{"messages": [{"role": "user", "content": "Why is the sky blue?"}], '
-            '"max_tokens": 64}\'\n',
+            f"\nReady. Try:\n  curl {base}{path}{key} "
+            f"-H 'Content-Type: application/json' \\\n    -d '{body}'\n",
             flush=True,
         )
 
@@ -215,6 +225,23 @@ def _api_keys(settings: Settings) -> tuple[str, ...]:
         msg = f"--api-key-file {settings.api_key_file} has no key in it; the API would be open"
         raise SettingsError(msg)
     return keys
+
+
+def _check_tls(cert: str, key: str) -> None:
+    """That uvicorn will be able to use them: it would fail with a traceback."""
+    if not cert:
+        return
+    _read_text("--tls-cert", cert)
+    _read_text("--tls-key", key)
+    try:
+        # An encrypted key must not ask for its password at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except ssl.SSLError as exc:
+        fault = "must be a PEM certificate and its private key, without a password"
+        if exc.reason == "KEY_VALUES_MISMATCH":
+            fault = "do not belong together: the key is that of another certificate"
+        msg = f"--tls-cert {cert} and --tls-key {key} {fault}"
+        raise SettingsError(msg) from None
 
 
 def _read_text(flag: str, path: str) -> str:

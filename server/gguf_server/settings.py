@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from gguf_server.errors import SettingsError
 from gguf_server.wire.messages import (
@@ -135,6 +135,8 @@ class Settings:
     # HTTP
     host: str = _option("127.0.0.1", str, "address to listen on")
     port: int = _option(8000, _int(0, 65535), "port to listen on; 0 takes a free one", "N")
+    tls_cert: str = _option("", str, "PEM file with the certificate (chain), for HTTPS", "FILE")
+    tls_key: str = _option("", str, "PEM file with its private key", "FILE")
     api_keys: tuple[str, ...] = _option((), _keys, "keys that may call the API", "KEYS")
     api_key_file: str = _option("", str, "file with one API key a line", "FILE")
     cors_origins: tuple[str, ...] = _option(
@@ -231,6 +233,10 @@ class Settings:
         if self.kv_cells and self.kv_layout != "unified":
             msg = "--kv-cells needs --kv-layout unified; a split cache has slots x context cells"
             raise SettingsError(msg)
+        if bool(self.tls_cert) != bool(self.tls_key):
+            given, missing = ("cert", "key") if self.tls_cert else ("key", "cert")
+            msg = f"--tls-{given} needs --tls-{missing}"
+            raise SettingsError(msg)
 
     @property
     def model_path(self) -> Path:
@@ -291,6 +297,63 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """What the verbs that are clients have in common; of the environment they read little."""
+
+    url: str = _option("http://127.0.0.1:8000", str, "the server, with or without /v1")
+    model: str = _option("", str, "which model; default: the first that it lists", "NAME")
+    api_key: str = _option("", str.strip, "bearer token; default: OPENAI_API_KEY", "KEY")
+    json: bool = _option(False, _flag, "print JSON")  # noqa: FBT003
+
+    @classmethod
+    def read(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Self:
+        """From command-line flags, as text; raises ``SettingsError``."""
+        parsers = {each.name: each.metadata["parse"] for each in fields(cls)}
+        values: dict[str, Any] = {"api_key": environ.get("OPENAI_API_KEY", "").strip()}
+        for name, text in flags.items():
+            values[name] = _parse(parsers[name], _client_flag(name), text)
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatSettings(ClientSettings):
+    """All options of ``gguf-server chat``."""
+
+    system: str = _option("", str, "the system message")
+    temperature: float | None = _option(None, _float(0), "default: the server's", "T")
+    max_tokens: int | None = _option(None, _int(1), "longest answer; default: the server's", "N")
+    timeout_seconds: float = _option(
+        600.0, _float(0.01), "give up when nothing comes for so long", "S"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchSettings(ClientSettings):
+    """All options of ``gguf-server bench``."""
+
+    workload: tuple[str, ...] = _option((), _list, "only these workloads", "NAMES")
+    concurrency: int = _option(0, _int(1), "requests open at once; default: the workload's", "N")
+    requests: int = _option(0, _int(1), "requests of each; default: the workload's", "N")
+    timeout_seconds: float = _option(600.0, _float(0.01), "give up on a request after", "S")
+    seed: str = _option("", str, "of the prompts; default: another each time, so none is cached")
+
+
+def add_client_flags(parser: argparse.ArgumentParser, settings: type[ClientSettings]) -> None:
+    """As ``add_flags``: a positional URL, then flags; one without a value is ``on``."""
+    for each in fields(settings):
+        shown = f" (default: {each.default})" if each.default not in ("", (), None, 0) else ""
+        text = each.metadata["help"] + shown
+        flag, default = _client_flag(each.name), argparse.SUPPRESS
+        if each.name == "url":
+            parser.add_argument("url", nargs="?", metavar="URL", default=default, help=text)
+        elif each.metadata["parse"] is _flag:
+            parser.add_argument(flag, action="store_const", const="on", default=default, help=text)
+        else:
+            metavar = each.metadata["metavar"] or "TEXT"
+            parser.add_argument(flag, dest=each.name, metavar=metavar, default=default, help=text)
+
+
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Variables that look like options and are none: a misspelling has no other sign."""
     known = {environment_name(each.name) for each in fields(Settings)}
@@ -302,8 +365,31 @@ def flag_name(name: str) -> str:
     return "MODEL" if name == "model" else "--" + name.replace("_", "-")
 
 
+def _client_flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def environment_name(name: str) -> str:
     return "MODEL_NAME" if name == "model" else "GGUF_" + name.upper()
+
+
+def termination_log(flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a reason is left, known even when other options are wrong."""
+    name = "termination_log"
+    return Path(
+        flags.get(name) or environ.get(environment_name(name)) or Settings().termination_log
+    )
+
+
+def history_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """What was typed into ``gguf-server chat``."""
+    home = environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local/state") / "gguf-server" / "chat-history"
+
+
+def wants_colors(environ: Mapping[str, str] = os.environ) -> bool:
+    """As https://no-color.org says."""
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def usable_cpus() -> int:

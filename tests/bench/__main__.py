@@ -15,13 +15,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from gguf_server.bench.client import get
+from gguf_server.bench.load import Run, drive
+from gguf_server.bench.probe import calibrate, understood
+from gguf_server.bench.workloads import PLAIN_RULER, WORKLOADS, Ruler, Workload, prompts
+from gguf_server.endpoint import OK, Endpoint
+from gguf_server.errors import ServerUnusable
 from tests.bench import cpu, machine, metrics, report
-from tests.bench.client import HTTP_OK, ClientError, Endpoint, get
-from tests.bench.load import calibrate, drive
+from tests.bench.comparison import summarize_beside
 from tests.bench.peers import Deployment, Server, StartError, ours, peers, running
 from tests.bench.report import Measured
-from tests.bench.stats import summarize
-from tests.bench.workloads import WORKLOADS, Ruler, Workload, prompts
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -47,7 +50,7 @@ def main(arguments: list[str]) -> int:
         plan = _plan(options)
         about = machine.describe(arguments, plan.servers)
         runs = asyncio.run(measure(plan))
-    except (StartError, ClientError, subprocess.CalledProcessError, FileNotFoundError) as exc:
+    except (StartError, ServerUnusable, subprocess.CalledProcessError, FileNotFoundError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -70,7 +73,9 @@ def _publish(
 async def measure(plan: Plan) -> list[Measured]:
     """Servers take turns, and the order turns round with each repeat: drift favours none."""
     async with running(plan.servers[0], plan.deployment(WORKLOADS[0])) as started:
-        ruler = await calibrate(started.endpoint)
+        ruler = await calibrate(await understood(started.target))
+    if ruler is PLAIN_RULER:
+        raise ServerUnusable(f"{plan.servers[0].name} does not count the tokens of a prompt")
     runs = []
     for workload in plan.workloads:
         for turn in range(plan.repeat):
@@ -85,17 +90,22 @@ async def _measure_one(
 ) -> Measured:
     async with running(server, deployment) as started:
         before = cpu.read(started.session_id)
-        run = await drive(started.endpoint, prompts(workload, ruler), workload.concurrency)
+        run = await drive(started.target, prompts(workload, ruler), workload.concurrency)
         after = cpu.read(started.session_id)
-        counted = await _steps(started.endpoint) if server.is_ours else None
+        counted = await _steps(started.target.endpoint) if server.is_ours else None
     spent = after - before if before and after else None
-    errors = tuple(outcome.error for outcome in run.outcomes if outcome.error)
-    return Measured(workload, server, summarize(run, spent), counted, errors)
+    return Measured(workload, server, summarize_beside(run, spent), counted, _errors(run))
+
+
+def _errors(run: Run) -> tuple[str, ...]:
+    failed = [each.failure.message for each in run.outcomes if each.failure]
+    missing = [each.num_missing_tokens for each in run.outcomes if each.num_missing_tokens]
+    return (*failed, *(f"an answer had {count} tokens less than asked for" for count in missing))
 
 
 async def _steps(endpoint: Endpoint) -> metrics.Steps | None:
     status, exposition = await get(endpoint, "/metrics")
-    return metrics.steps(exposition.decode()) if status == HTTP_OK else None
+    return metrics.steps(exposition.decode()) if status == OK else None
 
 
 def _plan(options: argparse.Namespace) -> Plan:

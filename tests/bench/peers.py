@@ -13,12 +13,15 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Literal
 
-from tests.bench.client import HTTP_OK, Endpoint, get, served_model
+from gguf_server.bench.client import Target, get
+from gguf_server.bench.http import BrokenAnswer
+from gguf_server.bench.probe import served_model
+from gguf_server.endpoint import OK, Endpoint
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_SECONDS = 300.0
@@ -119,7 +122,7 @@ def _llama_cpp_server_arguments(deployment: Deployment, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    endpoint: Endpoint
+    target: Target
     session_id: int
 
 
@@ -138,7 +141,7 @@ async def running(server: Server, deployment: Deployment) -> AsyncIterator[Start
         try:
             endpoint = Endpoint("127.0.0.1", port)
             await _ready(server, endpoint, process, log)
-            yield Started(replace(endpoint, model=await served_model(endpoint)), process.pid)
+            yield Started(Target(endpoint, await served_model(endpoint)), process.pid)
         finally:
             _stop(process)
 
@@ -150,9 +153,9 @@ async def _ready(
     while time.monotonic() < deadline and process.poll() is None:
         try:
             status, _ = await get(endpoint, server.ready_path)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, BrokenAnswer):
             status = 0
-        if status == HTTP_OK:
+        if status == OK:
             return
         await asyncio.sleep(0.1)
     log.seek(0)

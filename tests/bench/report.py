@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gguf_server.bench.report import aligned, number
+from gguf_server.bench.workloads import Workload
+from tests.bench.comparison import MachineSummary, advantage, medians
 from tests.bench.machine import Machine
 from tests.bench.metrics import PYTHON_PHASES, Steps
 from tests.bench.peers import Server
-from tests.bench.stats import Summary, advantage, medians
-from tests.bench.workloads import Workload
 
 HEADLINES = {
     "output_tokens_per_second": "output tokens/s",
@@ -18,7 +19,7 @@ HEADLINES = {
     "longest_pause_seconds": "longest pause",
 }
 COLUMNS = (
-    *("server", "wall", "tok/s", "TTFT p50", "p99", "ITL p50", "p99", "pause"),
+    *("server", "wall", "tok/s", "TTFT p50", "p95", "ITL p50", "p95", "pause"),
     *("cached", "done", "cores", "others"),
 )
 STEP_COLUMNS = ("workload", "steps", "computed", "max prefill", "left out", "python ms")
@@ -31,7 +32,7 @@ class Measured:
 
     workload: Workload
     server: Server
-    summary: Summary
+    summary: MachineSummary
     steps: Steps | None
     errors: tuple[str, ...]
 
@@ -58,7 +59,7 @@ def steps_table(runs: Sequence[Measured]) -> str:
         return ""
     names = (*STEP_COLUMNS, *STEP_PHASES)
     title = "our steps (last run): milliseconds per step; python = " + " + ".join(PYTHON_PHASES)
-    return "\n".join([title, *_aligned([names, *rows])])
+    return "\n".join([title, *aligned([names, *rows])])
 
 
 def record(runs: Sequence[Measured], machine: Machine, settings: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _server_record(group: Sequence[Measured]) -> dict[str, Any]:
 def _block(workload: Workload, runs: Sequence[Measured]) -> str:
     groups = list(_groups(workload, runs))
     rows = [_cells(name, medians([run.summary for run in group])) for name, group in groups]
-    lines = [f"{workload.title}  [{workload.name}]", *_aligned([COLUMNS, *rows])]
+    lines = [f"{workload.title}  [{workload.name}]", *aligned([COLUMNS, *rows])]
     ratio = _advantage(workload, runs)
     if ratio is not None:
         lines.append(f"  {HEADLINES[workload.headline]}: {ratio:.2f} times the better peer's")
@@ -126,20 +127,20 @@ def _last(workload: Workload, runs: Sequence[Measured]) -> Measured | None:
     return counted[-1] if counted else None
 
 
-def _cells(name: str, summary: Summary) -> tuple[str, ...]:
+def _cells(name: str, summary: MachineSummary) -> tuple[str, ...]:
     return (
         name,
         f"{summary.wall_seconds:.2f}",
         f"{summary.output_tokens_per_second:.1f}",
-        _number(summary.ttft_p50_seconds),
-        _number(summary.ttft_p99_seconds),
-        _number(summary.itl_p50_seconds, scale=1e3, digits=1),
-        _number(summary.itl_p99_seconds, scale=1e3, digits=1),
-        _number(summary.longest_pause_seconds),
+        number(summary.ttft_p50_seconds),
+        number(summary.ttft_p95_seconds),
+        number(summary.itl_p50_seconds, scale=1e3, digits=1),
+        number(summary.itl_p95_seconds, scale=1e3, digits=1),
+        number(summary.longest_pause_seconds),
         f"{summary.num_cached_tokens}/{summary.num_prompt_tokens}",
         f"{summary.num_completed} of {summary.num_requests}",
-        _number(_cores(summary.server_cpu_seconds, summary)),
-        _number(_cores(summary.others_cpu_seconds, summary)),
+        number(_cores(summary.server_cpu_seconds, summary)),
+        number(_cores(summary.others_cpu_seconds, summary)),
     )
 
 
@@ -158,19 +159,5 @@ def _step_cells(run: Measured) -> tuple[str, ...]:
     )
 
 
-def _cores(cpu_seconds: float | None, summary: Summary) -> float | None:
+def _cores(cpu_seconds: float | None, summary: MachineSummary) -> float | None:
     return None if cpu_seconds is None else cpu_seconds / summary.wall_seconds
-
-
-def _number(value: float | None, *, scale: float = 1.0, digits: int = 2) -> str:
-    return "-" if value is None else f"{value * scale:.{digits}f}"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """First column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *rest in rows:
-        numbers = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
-        lines.append("  " + "  ".join([first.ljust(widths[0]), *numbers]))
-    return lines

@@ -1,14 +1,14 @@
 import json
 from pathlib import Path
 
-from tests.bench.load import Run
+from gguf_server.bench.load import Run
+from gguf_server.bench.workloads import WORKLOADS
+from tests.bench.comparison import summarize_beside
 from tests.bench.machine import Machine
 from tests.bench.metrics import Steps
 from tests.bench.peers import Deployment, Server
 from tests.bench.report import Measured, record, steps_table, table
-from tests.bench.stats import summarize
-from tests.bench.test_stats import outcome
-from tests.bench.workloads import WORKLOADS
+from tests.bench.test_comparison import outcome
 
 OURS = Server("gguf-server", "gguf-server", "gguf-server")
 PEER = Server("llama-server split", "llama-server", "llama-server")
@@ -19,7 +19,7 @@ MACHINE = Machine("2026-01-01", "a CPU", 2, "6", "3.11", "python -m tests.bench"
 def measured(server: Server, wall_seconds: float, error: str | None = None) -> Measured:
     run = Run((outcome(1.5, 1.6, error=error),), wall_seconds, 0.1)
     steps = STEPS if server.is_ours else None
-    return Measured(WORKLOADS[3], server, summarize(run), steps, (error,) if error else ())
+    return Measured(WORKLOADS[3], server, summarize_beside(run), steps, (error,) if error else ())
 
 
 def test_the_table_has_a_row_for_each_server_and_the_ratio_of_the_headline() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.e2e.conftest import Serve, ServerUnderTest
+from tests.e2e.conftest import SAME_TEXT, Serve, ServerUnderTest
 
 QUESTIONS = [f"What is {n} plus {n}? Answer with one number." for n in range(16)]
 
@@ -81,20 +81,9 @@ def test_a_long_prompt_leaves_no_stream_out_of_any_step(serve: Serve) -> None:
 def test_a_unified_cache_that_runs_full_preempts_and_every_text_is_as_without(
     serve: Serve,
 ) -> None:
-    # Small batches: llama.cpp's CPU kernels round differently from 64 tokens on, and a preempted
-    # sequence computes in a few chunks what it first computed token by token.
-    unified = ("--kv-layout", "unified", "--slots", "4", "--context", "512")
-    roomy = serve(*unified, "--max-batch-tokens", "32")
-    expected = asyncio.run(_complete_all(roomy))
-    tight = serve(
-        *unified,
-        "--max-batch-tokens",
-        "32",
-        "--kv-cells",
-        "512",
-        "--output-reservation-tokens",
-        "8",
-    )
+    unified = (*SAME_TEXT, "--kv-layout", "unified", "--slots", "4", "--context", "512")
+    expected = asyncio.run(_complete_all(serve(*unified)))
+    tight = serve(*unified, "--kv-cells", "512", "--output-reservation-tokens", "8")
     assert asyncio.run(_complete_all(tight)) == expected
     assert tight.metric("preemptions_total") > 0
 

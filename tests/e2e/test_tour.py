@@ -10,7 +10,7 @@ import openai
 import pydantic
 import pytest
 
-from tests.e2e.conftest import ServerUnderTest
+from tests.e2e.conftest import SAME_TEXT, ServerUnderTest
 
 WEATHER = {
     "type": "function",
@@ -44,9 +44,7 @@ class Animal(pydantic.BaseModel):
 
 @pytest.fixture(scope="module")
 def tour() -> Iterator[ServerUnderTest]:
-    server = ServerUnderTest(
-        "--embeddings", "on", "--context", "2048", "--max-batch-tokens", "32", "--slots", "4"
-    )
+    server = ServerUnderTest("--embeddings", "on", "--context", "2048", "--slots", "4", *SAME_TEXT)
     server.wait_until_ready()
     yield server
     server.stop()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gguf_server import __version__
-from gguf_server.errors import ModelFileError, SettingsError
+from gguf_server.errors import ModelFileError, SettingsError, StartupError
 from gguf_server.settings import Settings, flag_name
 
 
@@ -23,6 +23,7 @@ def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "gguf_server", *arguments],
         env=clean | environ,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
@@ -54,6 +55,31 @@ def test_help_lists_every_option() -> None:
     assert "GGUF_KV_LAYOUT" in result.stdout
 
 
+@pytest.mark.parametrize("verb", ["chat", "bench"])
+def test_every_verb_says_its_options(verb: str) -> None:
+    result = run(verb, "--help")
+    assert result.returncode == 0
+    assert "--api-key KEY" in result.stdout
+
+
+def test_help_waits_for_no_library_and_names_the_exit_codes() -> None:
+    heavy = ["asyncio", "fastapi", "httpx", "llama_cpp", "uvicorn"]
+    code = f"""
+import sys
+from gguf_server.cli import main
+try:
+    main()
+finally:
+    assert not set({heavy}) & set(sys.modules)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    for cls in StartupError.__subclasses__():
+        assert f" {cls.exit_code} " in result.stdout.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
@@ -67,6 +93,13 @@ def test_help_lists_every_option() -> None:
         (["serve", "--kv-layout", "both"], "--kv-layout needs one of split, unified"),
         (["serve", "--slots", "300"], "--slots"),
         (["serve", "--kv-cells", "10"], "--kv-layout unified"),
+        (["serve", "--tls-cert", "c.pem"], "--tls-cert needs --tls-key"),
+        (["serve", "--tls-key", "k.pem"], "--tls-key needs --tls-cert"),
+        (["chat", "http://h", "--temperature", "-1"], "--temperature needs a number from 0"),
+        (["chat", "h:8000"], "no question on standard input"),
+        (["bench", "h:8000"], "it looks like http://host:8000"),
+        (["bench", "--requests", "0"], "--requests needs a whole number from 1"),
+        (["bench", "--workload", "huge"], "there is no 'huge'; there are single"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_exit_code_2(arguments: list[str], wanted: str) -> None:
@@ -84,6 +117,28 @@ def test_a_file_of_an_option_that_cannot_be_read_is_named(tmp_path: Path) -> Non
     for flag in ("--chat-template", "--api-key-file"):
         line = error_line(2, "serve", str(model), flag, "/no/such/file", "--port", "0")
         assert f"{flag} /no/such/file" in line
+
+
+TLS = Path(__file__).parent / "tls"
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "wanted"),
+    [
+        ("nothing.pem", "key.pem", "--tls-cert"),
+        ("cert.pem", "nothing.pem", "--tls-key"),
+        ("cert.pem", "other-key.pem", "do not belong together"),
+        ("cert.pem", "locked-key.pem", "without a password"),
+        ("key.pem", "key.pem", "must be a PEM certificate"),
+    ],
+)
+def test_tls_files_that_cannot_be_used_are_one_line_and_exit_code_2(
+    tmp_path: Path, cert: str, key: str, wanted: str
+) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF" + bytes(100))
+    files = ["--tls-cert", str(TLS / cert), "--tls-key", str(TLS / key)]
+    assert wanted in error_line(2, "serve", str(model), *files)
 
 
 def test_a_missing_model_is_one_line_and_exit_code_3() -> None:
@@ -118,6 +173,24 @@ def test_the_reason_is_left_where_kubernetes_looks_for_it(tmp_path: Path) -> Non
     log.touch()
     line = error_line(3, "serve", "/no/such.gguf", "--termination-log", str(log))
     assert log.read_text() == line.removeprefix("gguf-server: ") + "\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--slots", "none"], ["--kv-cells", "10"], ["--prot", "80"], ["a", "b"]]
+)
+def test_a_wrong_option_leaves_its_reason_there_too(tmp_path: Path, arguments: list[str]) -> None:
+    log = tmp_path / "termination-log"
+    log.touch()
+    line = error_line(2, "serve", *arguments, GGUF_TERMINATION_LOG=str(log))
+    assert log.read_text() == line.removeprefix("gguf-server: ") + "\n"
+
+
+def test_only_serve_leaves_reasons(tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    log.touch()
+    error_line(2, "bench", "--requests", "0", GGUF_TERMINATION_LOG=str(log))
+    error_line(2, "bench", "--nothing", GGUF_TERMINATION_LOG=str(log))
+    assert log.read_text() == ""
 
 
 def test_no_termination_log_is_made_where_nobody_looks_for_one(tmp_path: Path) -> None:

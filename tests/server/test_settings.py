@@ -28,6 +28,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "lora": ("/a.gguf, /b.gguf:0.5", (LoraFile("/a.gguf", 1), LoraFile("/b.gguf", 0.5))),
     "host": ("::", "::"),
     "port": ("0", 0),
+    "tls_cert": ("/cert.pem", "/cert.pem"),
+    "tls_key": ("/key.pem", "/key.pem"),
     "api_keys": (" one,two ,", ("one", "two")),
     "api_key_file": ("/keys", "/keys"),
     "cors_origins": ("https://a.example,*", ("https://a.example", "*")),
@@ -66,6 +68,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "log_format": ("json", "json"),
 }
 TEXTS = {name: text for name, (text, _) in EXAMPLES.items()}
+# What some options need beside them, whoever says it.
+NEEDED = {name: TEXTS[name] for name in ("kv_layout", "tls_cert", "tls_key")}
 # Options of which only the engine has another name or form.
 COMPUTED = {"model_path", "context_tokens"}
 
@@ -78,6 +82,10 @@ def refusal(flags: dict[str, str], environ: dict[str, str] | None = None) -> str
     message = caught.value.message
     assert "\n" not in message
     return message
+
+
+def needed_by(name: str) -> dict[str, str]:
+    return {other: text for other, text in NEEDED.items() if other != name}
 
 
 def help_text() -> str:
@@ -95,8 +103,7 @@ def test_the_examples_cover_every_option() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_is_read_from_its_flag_and_from_its_variable(name: str) -> None:
-    # kv_cells needs its layout, whoever says it.
-    context = {} if name == "kv_layout" else {"kv_layout": "unified"}
+    context = needed_by(name)
     text, value = EXAMPLES[name]
     assert getattr(Settings.read(context | {name: text}, {}), name) == value
     assert getattr(Settings.read(context, {environment_name(name): text}), name) == value
@@ -108,7 +115,7 @@ def test_a_flag_beats_the_environment_and_that_beats_the_default(name: str) -> N
     text, value = EXAMPLES[name]
     assert value != default
     other = {environment_name(name): "not even valid"}
-    context = {} if name == "kv_layout" else {"kv_layout": "unified"}
+    context = needed_by(name)
     assert getattr(Settings.read(context | {name: text}, other), name) == value
     assert getattr(Settings.read({}, {}), name) == default
 

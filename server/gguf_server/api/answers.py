@@ -1,12 +1,13 @@
-"""The shapes we send: OpenAI's objects, as structs that msgspec writes in one go."""
+"""What we send: OpenAI's objects, as structs that msgspec writes in one go."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from gguf_server.supervisor.generation import Generation
+from gguf_server.supervisor.generation import Delta, Generation
 from gguf_server.wire.messages import FinishReason
 
 
@@ -34,34 +35,64 @@ class Completion(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How chat and text completions differ in what they send.
-
-    ``opening`` is the choice that comes before the first text of a streamed sequence.
-    """
+    """How the objects around the choices are called."""
 
     id_prefix: str
     object: str
     event_object: str
-    choice: Callable[[int, str, FinishReason | None], Struct]
-    opening: Callable[[int], Struct] | None
-    delta: Callable[[int, str], Struct]
-    finish: Callable[[int, FinishReason | None], Struct]
 
 
-def usage(generations: Sequence[Generation]) -> Usage:
-    """The prompt counts once, however many sequences continue it.
+class Whole(Protocol):
+    """Collects one sequence for an answer that is sent at once."""
+
+    def push(self, delta: Delta) -> None: ...
+
+    def finish(self, reason: FinishReason | None) -> Struct:
+        """The choice."""
+        ...
+
+
+class Streamed(Protocol):
+    """Makes events of one sequence as it comes."""
+
+    def push(self, delta: Delta) -> bytes:
+        """The events of this delta; none where all of it must be held back."""
+        ...
+
+    def finish(self, reason: FinishReason | None) -> bytes:
+        """The last events."""
+        ...
+
+
+# Makes an event with one choice in it.
+EventOf = Callable[[Struct], bytes]
+
+
+class Answers(Protocol):
+    """Makes the answers to one prompt, one for each of its sequences."""
+
+    def whole(self, index: int) -> Whole: ...
+
+    def streamed(self, index: int, event_of: EventOf) -> Streamed: ...
+
+
+def usage(prompts: Sequence[Sequence[Generation]]) -> Usage:
+    """Of the sequences of each prompt, which counts once, however many continue it.
 
     It was computed at most once too: by the sequence that found the least of it in the cache.
     """
-    num_prompt_tokens = generations[0].num_prompt_tokens
-    num_completion_tokens = sum(each.num_completion_tokens for each in generations)
+    num_prompt_tokens = sum(sequences[0].num_prompt_tokens for sequences in prompts)
+    num_completion_tokens = sum(
+        each.num_completion_tokens for sequences in prompts for each in sequences
+    )
+    num_cached_tokens = sum(
+        min(each.num_cached_tokens for each in sequences) for sequences in prompts
+    )
     return Usage(
         prompt_tokens=num_prompt_tokens,
         completion_tokens=num_completion_tokens,
         total_tokens=num_prompt_tokens + num_completion_tokens,
-        prompt_tokens_details=PromptTokensDetails(
-            min(each.num_cached_tokens for each in generations)
-        ),
+        prompt_tokens_details=PromptTokensDetails(num_cached_tokens),
     )
 
 

@@ -10,7 +10,8 @@ from gguf_server import __version__
 from gguf_server.api.auth import RequireApiKey
 from gguf_server.api.chat import chat_router
 from gguf_server.api.completions import completions_router
-from gguf_server.api.errors import ErrorAnswers
+from gguf_server.api.embeddings import embeddings_router
+from gguf_server.api.errors import RESPONSES, ErrorAnswers
 from gguf_server.api.health import probe_routes
 from gguf_server.api.limits import LimitBody
 from gguf_server.api.models import ServedModel, models_router
@@ -41,11 +42,13 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
         docs_url=None,  # they would load scripts from elsewhere; /openapi.json is enough
         redoc_url=None,
         redirect_slashes=False,
+        responses=RESPONSES,
     )
     errors.install(api)
     api.router.routes.extend(probe_routes(engine, metrics_text))
     api.include_router(chat_router(engine, renderer, errors, served))
     api.include_router(completions_router(engine, errors, served))
+    api.include_router(embeddings_router(engine, served))
     api.include_router(models_router(engine, served))
     api.include_router(tokens_router(engine))
 

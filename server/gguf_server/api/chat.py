@@ -1,53 +1,23 @@
-"""``/v1/chat/completions``: messages through the chat template, then as any completion."""
+"""``/v1/chat/completions``: messages through the chat template, answers through its dialect."""
+
+from functools import partial
 
 from fastapi import APIRouter
-from msgspec import UNSET, Struct, UnsetType
 from starlette.responses import Response
 
 from gguf_server.api.answers import Shape
+from gguf_server.api.chat_answers import ChatAnswers
 from gguf_server.api.errors import ErrorAnswers
 from gguf_server.api.generation import GenerationResponse
 from gguf_server.api.models import ServedModel
-from gguf_server.api.schema import ChatRequest
+from gguf_server.api.schema.chat import ChatRequest
+from gguf_server.api.submission import Task, require_capacity, require_text_model
+from gguf_server.prompt.families import dialect_of
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.supervisor.client import EngineClient
-from gguf_server.wire.messages import FinishReason
+from gguf_server.wire.messages import ModelFacts
 
-
-class ChatMessage(Struct, frozen=True):
-    content: str
-    role: str = "assistant"
-    refusal: None = None
-
-
-class ChatChoice(Struct, frozen=True):
-    index: int
-    message: ChatMessage
-    finish_reason: FinishReason | None
-    logprobs: None = None
-
-
-class ChatDelta(Struct, frozen=True, omit_defaults=True):
-    role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
-
-
-class ChatEventChoice(Struct, frozen=True):
-    index: int
-    delta: ChatDelta
-    finish_reason: FinishReason | None = None
-    logprobs: None = None
-
-
-CHAT = Shape(
-    id_prefix="chatcmpl-",
-    object="chat.completion",
-    event_object="chat.completion.chunk",
-    choice=lambda index, text, reason: ChatChoice(index, ChatMessage(text), reason),
-    opening=lambda index: ChatEventChoice(index, ChatDelta(role="assistant", content="")),
-    delta=lambda index, text: ChatEventChoice(index, ChatDelta(content=text)),
-    finish=lambda index, reason: ChatEventChoice(index, ChatDelta(), reason),
-)
+CHAT = Shape(id_prefix="chatcmpl-", object="chat.completion", event_object="chat.completion.chunk")
 
 
 def chat_router(
@@ -58,10 +28,30 @@ def chat_router(
     @router.post("/v1/chat/completions")
     async def chat(body: ChatRequest) -> Response:
         served.require(body.model)
-        messages = [message.as_data() for message in body.messages]
         facts = engine.require_engine()
-        return GenerationResponse(
-            engine, errors, CHAT, body, lambda: renderer.render(messages, facts), served.name
-        )
+        require_text_model(facts)
+        require_capacity(engine, body, num_prompts=1)
+
+        async def tasks() -> list[Task]:
+            return [await _task(renderer, facts, body)]
+
+        return GenerationResponse(engine, errors, CHAT, body, tasks, served.name)
 
     return router
+
+
+async def _task(renderer: TemplateRenderer, facts: ModelFacts, request: ChatRequest) -> Task:
+    use = request.tool_use
+    prompt = await renderer.render(
+        [message.as_data() for message in request.messages],
+        facts,
+        tools=request.shown_tools,
+        variables=request.template_variables,
+    )
+    dialect = dialect_of(renderer.template(facts), facts.special_tokens)
+    return Task(
+        prompt=prompt,
+        answers=ChatAnswers(partial(dialect.parser, prompt, use), with_logprobs=request.logprobs),
+        constraint=dialect.constraint(prompt, use, request.constraint),
+        show_special=dialect.show_special,
+    )

@@ -1,6 +1,7 @@
 """From an error's ``code`` to its HTTP status and OpenAI's envelope; each error is counted here."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -45,6 +46,33 @@ STATUS: Mapping[str, int] = {
     ModelLoading.code: 503,
     EngineUnavailable.code: 503,
     ServerDraining.code: 503,
+}
+
+# For OpenAPI's document: what every answer may be instead of the one that was asked for.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "An error, as OpenAI's clients expect it",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "error": {
+                            "type": "object",
+                            "properties": {
+                                "message": {"type": "string"},
+                                "type": {"type": "string"},
+                                "param": {"type": ["string", "null"]},
+                                "code": {"enum": sorted(STATUS)},
+                            },
+                            "required": ["message", "type", "param", "code"],
+                        }
+                    },
+                    "required": ["error"],
+                }
+            }
+        },
+    }
 }
 
 _SERVER_ERROR = 500

@@ -35,8 +35,8 @@ def event(data: Struct) -> bytes:
 class TextEvent:
     """An event whose only changing part is a text; ``build`` makes it with any text."""
 
-    def __init__(self, build: Callable[[str], Struct]) -> None:
-        self._head, self._tail = event(build(_PLACEHOLDER)).split(encode(_PLACEHOLDER))
+    def __init__(self, build: Callable[[str], bytes]) -> None:
+        self._head, self._tail = build(_PLACEHOLDER).split(encode(_PLACEHOLDER))
 
     def with_text(self, text: str) -> bytes:
         return b"".join((self._head, json_text(text), self._tail))

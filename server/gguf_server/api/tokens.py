@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from gguf_server.api.answers import encode
-from gguf_server.api.schema import DetokenizeRequest, TokenizeRequest
+from gguf_server.api.schema.tokens import DetokenizeRequest, TokenizeRequest
 from gguf_server.supervisor.client import EngineClient
 
 

@@ -11,6 +11,7 @@ from gguf_server.errors import InvalidRequest, RequestError, UnsupportedParamete
 _UNSUPPORTED = "unsupported_parameter"
 _INVALID = "invalid_value"
 _MAX_PATH_CHARACTERS = 100
+_MAX_SHOWN_CHARACTERS = 120
 
 
 def unsupported(message: str, *, param: str = "") -> PydanticCustomError:
@@ -66,4 +67,4 @@ def _path(location: Sequence[str | int]) -> str:
 def _shown(value: object) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = 60
-    return short.repr(value)
+    return short.repr(value)[:_MAX_SHOWN_CHARACTERS]

@@ -15,11 +15,13 @@ import threading
 import time
 
 from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
+from gguf_server.engine.embedder import Embedder
 from gguf_server.engine.generator import Generator
 from gguf_server.engine.host import HostCache
 from gguf_server.engine.host_memory import cache_bytes, read_host_memory
 from gguf_server.engine.intake import Intake
 from gguf_server.engine.llama import parameters
+from gguf_server.engine.llama.embedding import LlamaVectorRunner
 from gguf_server.engine.llama.grammar import LlamaGrammars
 from gguf_server.engine.llama.model import LlamaModel, load
 from gguf_server.engine.llama.runner import LlamaRunner
@@ -102,19 +104,27 @@ def _serve(channel: Channel) -> None:
     model, seconds = _load(first.config, channel)
     channel.send(LoadProgress("warmup", 0.0))
     began = time.monotonic()
-    runner = LlamaRunner(model)
-    step_seconds, num_tokens = runner.warm_up()
+    generator, step_seconds = _generator(model, channel) if model.generates else (None, 0.0)
+    vectors = LlamaVectorRunner(model) if model.embedding_size else None
+    embedder, batch_seconds = _embedder(model, vectors, channel) if vectors else (None, 0.0)
     seconds["warmup"] = time.monotonic() - began
-    generator = _build(model, runner, step_seconds / num_tokens, channel)
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-    grammars = LlamaGrammars(model.vocabulary, max(1, first.config.threads // 4))
-    intake = Intake(model.vocabulary, grammars, model.context_tokens, channel.send, commands.put)
+    num_mask_threads = max(1, first.config.threads // 4)
+    grammars = LlamaGrammars(model.vocabulary, num_mask_threads) if model.generates else None
+    intake = Intake(
+        model.vocabulary,
+        grammars,
+        model.context_tokens,
+        channel.send,
+        commands.put,
+        vectors,
+    )
     threading.Thread(target=_read, args=(channel, intake), daemon=True).start()
-    largest_step_seconds = step_seconds / num_tokens * first.config.max_batch_tokens
-    facts = model.facts(stall_seconds=_STALL_FACTOR * largest_step_seconds, load_seconds=seconds)
+    stall_seconds = _STALL_FACTOR * max(step_seconds, batch_seconds)
+    facts = model.facts(stall_seconds=stall_seconds, load_seconds=seconds)
     gc.freeze()  # what the load left behind need not be walked again and again
     channel.send(Ready(PROTOCOL_VERSION, facts))
-    Loop(generator, None, channel.send).run(commands)
+    Loop(generator, embedder, channel.send).run(commands)
 
 
 def _load(config: EngineConfig, channel: Channel) -> tuple[LlamaModel, dict[str, float]]:
@@ -132,10 +142,12 @@ def _load(config: EngineConfig, channel: Channel) -> tuple[LlamaModel, dict[str,
     }
 
 
-def _build(
-    model: LlamaModel, runner: LlamaRunner, seconds_per_token: float, channel: Channel
-) -> Generator:
+def _generator(model: LlamaModel, channel: Channel) -> tuple[Generator, float]:
+    """Warm, with the seconds of its largest step."""
     config = model.config
+    runner = LlamaRunner(model)
+    step_seconds, num_tokens = runner.warm_up()
+    seconds_per_token = step_seconds / num_tokens
     slot_ids = config.slots + config.retained_prefixes
     cells: Cells = (
         SplitCells(slot_ids, model.context_tokens)
@@ -156,7 +168,7 @@ def _build(
         max_batch_tokens=config.max_batch_tokens,
         seconds_per_token=seconds_per_token,
     )
-    return Generator(
+    generator = Generator(
         runner=runner,
         vocabulary=model.vocabulary,
         scheduler=Scheduler(limits, slots),
@@ -164,6 +176,21 @@ def _build(
         context_tokens=model.context_tokens,
         send=channel.send,
     )
+    return generator, seconds_per_token * config.max_batch_tokens
+
+
+def _embedder(
+    model: LlamaModel, runner: LlamaVectorRunner, channel: Channel
+) -> tuple[Embedder, float]:
+    """Warm, with the seconds of its largest batch."""
+    channel.send(LoadProgress("warmup", 0.5))  # a sign of life: that batch may take long
+    seconds = runner.warm_up()
+    pacer = StepPacer(
+        target_seconds=model.config.step_target_seconds,
+        max_batch_tokens=runner.max_tokens,
+        seconds_per_token=seconds / runner.max_tokens,
+    )
+    return Embedder(runner=runner, pacer=pacer, send=channel.send), seconds
 
 
 def _read(channel: Channel, intake: Intake) -> None:

@@ -226,7 +226,8 @@ class Generator:
             reason = "stop"
         if reason is not None and not sequence.text.stopped:
             text += sequence.text.flush()
-        logprobs = () if is_end else sampled.logprobs
+        # An end has no text. Who scores a prompt counts tokens and expects each that was generated.
+        logprobs = () if is_end and not sequence.scores_prompt else sampled.logprobs
         self._outcome.deltas.append(TextDelta(sequence.id, text, 1, logprobs))
         if reason is not None:
             self._finish(sequence, reason)

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from gguf_server.engine.embedder import NewEmbedding
 from gguf_server.engine.generator import NewSequence
 from gguf_server.engine.loop import Command
-from gguf_server.engine.runner import Grammars, Vocabulary
+from gguf_server.engine.runner import Grammars, VectorRunner, Vocabulary
 from gguf_server.errors import InvalidRequest
 from gguf_server.wire.messages import (
     Accepted,
@@ -26,19 +27,24 @@ _SHORT_CHARACTERS = 16_384
 
 
 class Intake:
-    """Answers what needs no step itself; passes the rest on to the loop."""
+    """Answers what needs no step itself; passes the rest on to the loop.
+
+    A model without ``grammars`` generates nothing, one without ``vectors`` embeds nothing.
+    """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
-        grammars: Grammars,
+        grammars: Grammars | None,
         context_tokens: int,
         send: Callable[[FromEngine], None],
         put: Callable[[Command], None],
+        vectors: VectorRunner | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._grammars = grammars
         self._context_tokens = context_tokens
+        self._vectors = vectors
         self._send = send
         self._put = put
         self._last_prompt: str | None = None
@@ -56,8 +62,7 @@ class Intake:
             case Detokenize():
                 self._detokenize(message)
             case Embed():
-                msg = "this server computes no embeddings"
-                self._send(Rejected(message.id, "invalid_request", msg))
+                self._embed(message)
             case Load():
                 pass  # only ever the first message, and that never gets here
 
@@ -70,14 +75,48 @@ class Intake:
         )
         self._send(Tokenized(message.id, tuple(tokens)))
 
-    def _submit(self, submit: Submit) -> None:
-        if isinstance(submit.prompt, str):
-            if refusal := self._far_too_long(submit.id, submit.prompt):
-                self._send(refusal)
-                return
-            tokens = self._prompt_tokens(submit.prompt)
+    def _embed(self, embed: Embed) -> None:
+        if self._vectors is None:
+            msg = (
+                "this server computes no embeddings; start it with --embeddings on "
+                "(GGUF_EMBEDDINGS=on), or serve an embedding model"
+            )
+            self._send(Rejected(embed.id, "invalid_request", msg))
+            return
+        tokens = self._tokens(embed.id, embed.input)
+        if isinstance(tokens, Rejected):
+            self._send(tokens)
+        elif refusal := self._unembeddable(embed, tokens, self._vectors):
+            self._send(refusal)
         else:
-            tokens = list(submit.prompt)
+            self._put(NewEmbedding(embed, tokens))
+
+    def _unembeddable(
+        self, embed: Embed, tokens: list[int], vectors: VectorRunner
+    ) -> Rejected | None:
+        if embed.dimensions is not None and not 1 <= embed.dimensions <= vectors.size:
+            msg = f"dimensions is {embed.dimensions}; this model's vectors have {vectors.size}"
+            return Rejected(embed.id, "invalid_request", msg, "dimensions")
+        if not tokens or embed.input == "":
+            return Rejected(embed.id, "invalid_request", "the input is empty", "input")
+        if len(tokens) > vectors.max_tokens:
+            option = "--max-batch-tokens" if self._grammars else "--context"
+            msg = (
+                f"the input has {len(tokens)} tokens, an embedding is computed of at most "
+                f"{vectors.max_tokens}; split the input or raise {option}"
+            )
+            return Rejected(embed.id, "context_length_exceeded", msg, "input")
+        return self._unknown(embed.id, tokens, "input")
+
+    def _submit(self, submit: Submit) -> None:
+        if self._grammars is None:
+            msg = "this model computes embeddings only; serve a causal language model for text"
+            self._send(Rejected(submit.id, "invalid_request", msg))
+            return
+        tokens = self._tokens(submit.id, submit.prompt)
+        if isinstance(tokens, Rejected):
+            self._send(tokens)
+            return
         if refusal := self._refusal(submit, tokens):
             self._send(refusal)
             return
@@ -88,6 +127,11 @@ class Intake:
             return
         self._send(Accepted(submit.id, len(tokens)))
         self._put(NewSequence(submit, tokens, grammar))
+
+    def _tokens(self, message_id: int, given: str | tuple[int, ...]) -> list[int] | Rejected:
+        if isinstance(given, str):
+            return self._far_too_long(message_id, given) or self._prompt_tokens(given)
+        return list(given)
 
     def _prompt_tokens(self, prompt: str) -> list[int]:
         """A request for several answers sends its prompt once for each, one after the other."""

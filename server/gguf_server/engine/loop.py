@@ -38,9 +38,16 @@ class Loop:
         """Until the process ends. Raises ``EngineFatal`` when only a new one can help."""
         while True:
             self.take_commands(commands)
-            for work in self._works:
-                if not work.is_idle:
-                    work.step()
+            self.step()
+
+    def step(self) -> None:
+        """One step of each kind of work that there is."""
+        generator, embedder = self._generator, self._embedder
+        if generator is not None and not generator.is_idle:
+            generator.step()
+        if embedder is not None and not embedder.is_idle:
+            streams = generator is not None and not generator.is_idle
+            embedder.step(beside_streams=streams)
 
     def take_commands(self, commands: "queue.SimpleQueue[Command]") -> None:
         """All that wait; when there is nothing else to do, the next one, for up to a beat."""

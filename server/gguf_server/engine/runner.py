@@ -161,7 +161,8 @@ class VectorRunner(Protocol):
 
     max_inputs: int
     max_tokens: int  # of all inputs of one call together; one input may have as many
+    size: int  # of a vector
 
     def embed(self, inputs: Sequence[Sequence[int]]) -> list[Vector]:
-        """A vector of length 1 for each input. Raises ``EngineFatal``."""
+        """A vector for each input, in their order, not normalised. Raises ``EngineFatal``."""
         ...

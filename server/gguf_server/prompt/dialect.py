@@ -20,7 +20,8 @@ class Tool:
 class ToolUse:
     """What a request says about tools. ``choice`` "named" means that ``tools`` holds just that one.
 
-    With ``parallel`` there may be several calls in an answer.
+    With ``parallel`` there may be several calls in an answer. Without it only the first one
+    counts; what follows it is content, though the constraint keeps a model from writing more.
     """
 
     tools: tuple[Tool, ...] = ()
@@ -29,13 +30,15 @@ class ToolUse:
 
 
 class Dialect(Protocol):
-    """Made for a template by ``dialect_of``.
+    """Made for a template by ``families.dialect_of``."""
 
-    ``show_special``: the parser must see the text of control tokens.
-    """
+    @property
+    def name(self) -> str: ...
 
-    name: str
-    show_special: bool
+    @property
+    def show_special(self) -> bool:
+        """Whether the parser must see the text of control tokens."""
+        ...
 
     def parser(self, prompt: str, use: ToolUse) -> OutputParser:
         """For the answer to ``prompt``, which may end inside of a block of reasoning."""

@@ -6,13 +6,14 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from gguf_server.errors import ChatTemplateError, InternalError, QueueFull
+from gguf_server.errors import ChatTemplateError, InternalError, InvalidRequest, QueueFull
 from gguf_server.prompt.protocol import (
     MAX_MEMORY_BYTES,
+    RESERVED_VARIABLES,
     FromWorker,
     Refused,
     Render,
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 _READ_BYTES = 1 << 16
 _START_SECONDS = 30.0
 _MAX_WAITING = 256  # each takes a fraction of a millisecond, unless the template is a bad one
+_NO_VARIABLES: Mapping[str, Any] = {}
 _WORKER_MODULE = "gguf_server.prompt.worker"
 
 
@@ -58,8 +60,8 @@ class TemplateRenderer:
         async with self._turn:
             self._worker = await self._living_worker()
 
-    async def render(self, messages: Sequence[dict[str, Any]], facts: ModelFacts) -> str:
-        """The prompt for these messages; raises ``ChatTemplateError``."""
+    def template(self, facts: ModelFacts) -> str:
+        """The template in use; raises ``ChatTemplateError`` where there is none."""
         template = self._template or facts.chat_template
         if not template:
             msg = (
@@ -67,7 +69,32 @@ class TemplateRenderer:
                 "or use /v1/completions"
             )
             raise ChatTemplateError(msg)
-        question = Render(template, list(messages), facts.bos_token, facts.eos_token)
+        return template
+
+    async def render(
+        self,
+        messages: Sequence[dict[str, Any]],
+        facts: ModelFacts,
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        variables: Mapping[str, Any] = _NO_VARIABLES,
+    ) -> str:
+        """The prompt for these messages; raises ``ChatTemplateError``.
+
+        ``tools`` are OpenAI's descriptions of functions, ``variables`` what the template may
+        look at besides, such as ``enable_thinking``.
+        """
+        if taken := sorted(RESERVED_VARIABLES & variables.keys()):
+            msg = f"{', '.join(taken)}: these variables of a chat template are the server's own"
+            raise InvalidRequest(msg, param="chat_template_kwargs")
+        question = Render(
+            self.template(facts),
+            list(messages),
+            facts.bos_token,
+            facts.eos_token,
+            list(tools),
+            dict(variables),
+        )
         if self._num_waiting >= _MAX_WAITING:
             msg = f"{self._num_waiting} requests wait for their chat template to be rendered"
             raise QueueFull(msg, retry_after_seconds=math.ceil(self._time_limit_seconds))

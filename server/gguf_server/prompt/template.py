@@ -5,42 +5,82 @@ or filling the memory, which is why ``renderer.py`` does this in a process of it
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from jinja2 import Template, TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec.structs import replace
 
 from gguf_server.errors import ChatTemplateError
-from gguf_server.prompt.protocol import MAX_PROMPT_CHARACTERS
+from gguf_server.prompt.conversation import for_family, with_empty_contents
+from gguf_server.prompt.families import family_of
+from gguf_server.prompt.lesson import taught
+from gguf_server.prompt.protocol import MAX_PROMPT_CHARACTERS, Render
 
 _MAX_REASON_CHARACTERS = 300
+_PROBE = "You are the system that is asked whether it is heard."
 
 
-def render(
-    template: str,
-    messages: Sequence[dict[str, Any]],
-    *,
-    bos_token: str,
-    eos_token: str,
-    now: datetime,
-) -> str:
+def render(question: Render, *, now: datetime) -> str:
     """The prompt, up to and including the start of the assistant's answer."""
+    question = _prepared(question)
     try:
-        pieces = _compiled(template).generate(
-            messages=messages,
-            bos_token=bos_token,
-            eos_token=eos_token,
-            add_generation_prompt=True,
-            tools=None,
-            documents=None,
-            strftime_now=now.strftime,
+        return _rendered(question, now)
+    except ChatTemplateError:
+        if all(message.get("content") is not None for message in question.messages):
+            raise
+    return _rendered(replace(question, messages=with_empty_contents(question.messages)), now)
+
+
+def _prepared(question: Render) -> Render:
+    with _one_line_errors():
+        if family := family_of(question.template):
+            return replace(question, messages=for_family(family, question.messages))
+        return _taught(question)
+
+
+def _taught(question: Render) -> Render:
+    system_role = not question.tools or _says_system(question.template)
+    messages = taught(question.messages, question.tools, system_role=system_role)
+    return replace(question, messages=messages, tools=[])
+
+
+@lru_cache(maxsize=4)
+def _says_system(template: str) -> bool:
+    """Some templates refuse a system message, others leave it out."""
+    messages = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "Hello"}]
+    try:
+        return _PROBE in _rendered(Render(template, messages, "", ""), datetime.now().astimezone())
+    except ChatTemplateError:
+        return False
+
+
+def _rendered(question: Render, now: datetime) -> str:
+    with _one_line_errors():
+        return _joined(
+            _compiled(question.template).generate(
+                question.variables,
+                messages=question.messages,
+                bos_token=question.bos_token,
+                eos_token=question.eos_token,
+                add_generation_prompt=True,
+                tools=question.tools or None,
+                documents=None,
+                strftime_now=now.strftime,
+            )
         )
-        return _joined(pieces)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
     except ChatTemplateError:
         raise
     except Exception as exc:  # a template is a program: it can fail in every way
@@ -82,11 +122,19 @@ def _compiled(template: str) -> Template:
 @lru_cache(maxsize=1)
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_Generation, loopcontrols],
+        finalize=_finalized,
     )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     return environment
+
+
+def _finalized(value: object) -> object:
+    """A message without content must not say "None"."""
+    return "" if value is None else value
 
 
 class _Generation(Extension):

@@ -44,13 +44,7 @@ def main() -> None:
 
 def _answer(request: Render) -> Rendered | Refused:
     try:
-        prompt = render(
-            request.template,
-            request.messages,
-            bos_token=request.bos_token,
-            eos_token=request.eos_token,
-            now=datetime.now().astimezone(),
-        )
+        prompt = render(request, now=datetime.now().astimezone())
     except ChatTemplateError as exc:
         return Refused(exc.message)
     return Rendered(prompt)

@@ -22,8 +22,11 @@ from gguf_server.supervisor.status import State, Status
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
+    Constraint,
     Detokenize,
     Detokenized,
+    Embed,
+    Embedded,
     FromEngine,
     ModelFacts,
     Rejected,
@@ -36,6 +39,8 @@ from gguf_server.wire.messages import (
 
 _SMOOTHING = 0.2
 _MAX_RETRY_AFTER_SECONDS = 600
+
+_Answer = Tokenized | Detokenized | Embedded
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +61,7 @@ class EngineClient:
         self._max_waiting = max_waiting
         self._ids = itertools.count(1)
         self._open: dict[int, Generation] = {}
-        self._answers: dict[int, asyncio.Future[Tokenized | Detokenized]] = {}
+        self._answers: dict[int, asyncio.Future[_Answer]] = {}
         self._mean_seconds: float | None = None
         self._closed = False
         process.listen(self)
@@ -68,7 +73,7 @@ class EngineClient:
     @property
     def num_open(self) -> int:
         """Requests that have not ended."""
-        return len(self._open)
+        return len(self._open) + len(self._answers)
 
     @property
     def capacity(self) -> int:
@@ -77,13 +82,16 @@ class EngineClient:
 
     # --- asking ------------------------------------------------------------------------------
 
-    def generate(
+    def generate(  # noqa: PLR0913 -- a Submit without its id, all by name
         self,
         *,
         prompt: str | tuple[int, ...],
         max_tokens: int | None,
         stop: tuple[str, ...],
         sampling: SamplingParams,
+        constraint: Constraint | None = None,
+        prompt_logprobs: bool = False,
+        show_special: bool = False,
     ) -> Generation:
         """Submit one sequence. Raises at once when it cannot even wait."""
         self._require_place()
@@ -95,6 +103,9 @@ class EngineClient:
                 max_tokens=max_tokens,
                 stop=stop,
                 sampling=sampling,
+                constraint=constraint,
+                prompt_logprobs=prompt_logprobs,
+                show_special=show_special,
             )
         )
         self.idle.clear()
@@ -118,6 +129,21 @@ class EngineClient:
         assert isinstance(answer, Detokenized)
         return answer.text
 
+    async def embed(
+        self,
+        input: str | tuple[int, ...],  # noqa: A002  (its name in the API)
+        dimensions: int | None,
+    ) -> Embedded:
+        """The vector of one input. Cancelling the caller cancels it in the engine, too."""
+        question = Embed(id=next(self._ids), input=input, dimensions=dimensions)
+        try:
+            answer = await self._ask(question)
+        except asyncio.CancelledError:
+            self._stop(question.id)
+            raise
+        assert isinstance(answer, Embedded)
+        return answer
+
     def close(self) -> None:
         """Take no more requests; those that are open go on."""
         self._closed = True
@@ -125,7 +151,6 @@ class EngineClient:
     def fail_all(self, error: RequestError) -> None:
         """End every open request with ``error``."""
         generations, self._open = list(self._open.values()), {}
-        self.idle.set()
         for generation in generations:
             generation.fail(error)
             self._metrics.failed()
@@ -133,6 +158,7 @@ class EngineClient:
         for answer in answers:
             if not answer.done():
                 answer.set_exception(error)
+        self.idle.set()
 
     # --- what the engine says ----------------------------------------------------------------
 
@@ -147,7 +173,7 @@ class EngineClient:
                 self._end_with_error(
                     message.id, request_error(message.code, message.message, message.param)
                 )
-            case Tokenized() | Detokenized():
+            case Tokenized() | Detokenized() | Embedded():
                 answer = self._answers.pop(message.id, None)
                 if answer is not None and not answer.done():
                     answer.set_result(message)
@@ -173,10 +199,13 @@ class EngineClient:
                 # It got its slot when the step began; we hear of it when the step is over.
                 generation.start(started.num_cached_tokens, now - sum(output.stats.phase_seconds))
                 self._metrics.started(generation)
+        for part in output.prompts:
+            if generation := self._open.get(part.id):
+                generation.add_prompt(part.tokens)
         for delta in output.deltas:
             if generation := self._open.get(delta.id):
                 self._metrics.token(generation, now)
-                generation.add(delta.text, delta.num_tokens, now)
+                generation.add(delta.text, delta.num_tokens, now, delta.logprobs)
         for finished in output.finished:
             if generation := self._close(finished.id):
                 self._learn(now - (generation.started_at or now))
@@ -198,34 +227,40 @@ class EngineClient:
     def _close(self, generation_id: int) -> Generation | None:
         """An open request is about to end; None if it has ended already."""
         generation = self._open.pop(generation_id, None)
-        if not self._open:
-            self.idle.set()
+        self._note_idle()
         return generation
+
+    def _note_idle(self) -> None:
+        if not self.num_open:
+            self.idle.set()
 
     def _leave(self, generation: Generation) -> None:
         """Its caller is gone: stop computing it, if it still runs."""
         if self._close(generation.id) is not None:
-            if self._process.status.state is State.READY:
-                self._process.send(Cancel(generation.id))
+            self._stop(generation.id)
             self._metrics.cancelled()
 
-    async def _ask(self, question: Tokenize | Detokenize) -> Tokenized | Detokenized:
+    def _stop(self, message_id: int) -> None:
+        if self._process.status.state is State.READY:
+            self._process.send(Cancel(message_id))
+
+    async def _ask(self, question: Tokenize | Detokenize | Embed) -> _Answer:
         self._require_place()
-        answer: asyncio.Future[Tokenized | Detokenized]
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._answers[question.id] = answer
+        self.idle.clear()
         try:
             self._process.send(question)
             return await answer
         finally:
             self._answers.pop(question.id, None)
+            self._note_idle()
 
     def _require_place(self) -> None:
         slots = self.require_engine().slots
-        num_open = len(self._open) + len(self._answers)
-        if num_open >= self.capacity:
+        if self.num_open >= self.capacity:
             msg = (
-                f"{num_open} requests are running or waiting, which is the limit "
+                f"{self.num_open} requests are running or waiting, which is the limit "
                 f"({slots} slots, {self._max_waiting} waiting); try again later"
             )
             raise QueueFull(msg, retry_after_seconds=self._retry_after_seconds(slots))

@@ -119,7 +119,8 @@ class Metrics:
         self._last_preempted = self._last_evicted = 0
         self._last_host_hits = self._last_host_failures = 0
         self._prefix_reuse.clear()
-        self._prefix_reuse.labels(facts.memory_kind).set(0 if facts.prefix_reuse else 1)
+        if facts.generates:
+            self._prefix_reuse.labels(facts.memory_kind).set(0 if facts.prefix_reuse else 1)
 
     def lost(self, cause: str) -> None:
         self._restarts.labels(cause).inc()

@@ -15,6 +15,7 @@ from gguf_server.supervisor.watchdog import CHECK_SECONDS, Watchdog
 from gguf_server.wire.framing import FramingError
 from gguf_server.wire.messages import (
     PROTOCOL_VERSION,
+    Embedded,
     EngineConfig,
     FromEngine,
     Heartbeat,
@@ -31,10 +32,15 @@ _log = logging.getLogger(__name__)
 
 
 def _summary(facts: ModelFacts) -> str:
-    return (
-        f"{facts.architecture}, {facts.num_params / 1e9:.2f}B parameters, {facts.slots} slots of "
-        f"{facts.context_tokens} tokens ({facts.kv_layout} KV cache), {'; '.join(facts.devices)}"
-    )
+    parts = [facts.architecture, f"{facts.num_params / 1e9:.2f}B parameters"]
+    if facts.generates:
+        slots = f"{facts.slots} slots of {facts.context_tokens} tokens"
+        parts.append(f"{slots} ({facts.kv_layout} KV cache)")
+    else:
+        parts.append(f"inputs of up to {facts.context_tokens} tokens")
+    if facts.embedding_size:
+        parts.append(f"embeddings of {facts.embedding_size} dimensions")
+    return ", ".join([*parts, "; ".join(facts.devices)])
 
 
 _LAST_BREATH_SECONDS = 2.0
@@ -192,7 +198,7 @@ class EngineProcess:
 
     def _take(self, message: FromEngine, watchdog: Watchdog) -> None:
         match message:
-            case StepOutput() | Heartbeat():
+            case StepOutput() | Embedded() | Heartbeat():
                 watchdog.progress(time.monotonic())
             case LoadProgress():
                 watchdog.progress(time.monotonic())

@@ -19,7 +19,7 @@ LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 RopeScaling = Literal["model", "none", "linear", "yarn"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 FinishReason = Literal["stop", "length"]
-MemoryKind = Literal["attention", "window", "recurrent", "hybrid", "unknown"]
+MemoryKind = Literal["attention", "window", "recurrent", "hybrid", "unknown", "none"]
 ConstraintKind = Literal["json_schema", "gbnf", "lark"]
 LoadStage = Literal["start", "weights", "context", "warmup"]
 
@@ -175,8 +175,11 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     ``prefix_reuse`` is empty when prefixes are shared and kept, else the reason why not;
     ``memory_kind`` is what decides that.
     ``stall_seconds`` is how long one step may take before the engine must be called stuck,
-    from the longest step of the warm-up. ``generates`` is false for a model that can only embed;
+    from the longest step of the warm-up. ``generates`` is false for a model that can only embed:
+    ``context_tokens`` is what one of its inputs may hold, and it has no KV cells.
     ``embedding_size`` is 0 where embeddings are not served, else the length of a vector.
+    ``special_tokens`` are the ids, by text, of those tokens that a ``Constraint`` in Lark must
+    name as tokens, because text does not match them.
     """
 
     architecture: str
@@ -199,6 +202,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     generates: bool = True
     embedding_size: int = 0
     memory_kind: MemoryKind = "unknown"
+    special_tokens: dict[str, int] = {}
 
 
 class LoadProgress(Struct, frozen=True, tag=True):
@@ -293,7 +297,8 @@ class Started(Struct, frozen=True, array_like=True):
 class TextDelta(Struct, frozen=True, array_like=True):
     """New text of one sequence and the tokens generated since the last delta (text may be "").
 
-    ``logprobs`` are those of these tokens, where asked for; a token that ends the answer has none.
+    ``logprobs`` are those of these tokens, where asked for; a token that ends the answer has them
+    only after a prompt that was scored.
     """
 
     id: int

@@ -23,6 +23,21 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
+def accepting(engine: FakeEngine) -> FakeEngine:
+    """An engine that accepts everything and then says nothing."""
+    engine.pieces = None
+    generate = engine.generate
+
+    def accept_at_once(**request):
+        generation = generate(**request)
+        generation.accept(1)
+        return generation
+
+    engine.generate = accept_at_once  # type: ignore[method-assign]
+    return engine
+
+
+@pytest.fixture
 async def server(anyio_backend: str, engine: FakeEngine) -> AsyncIterator[Server]:
     """Open, as it is without any option."""
     async with serving(engine) as server:

@@ -92,7 +92,7 @@ async def test_a_deep_prompt_is_refused_like_any_other(http):
     body = b'{"prompt": ' + b"[" * 900 + b"]" * 900 + b"}"
     headers = {"content-type": "application/json"}
     answer = await http.post("/v1/completions", content=body, headers=headers)
-    assert_error(answer, 400, "unsupported_parameter")
+    assert assert_error(answer, 400, "invalid_request")["param"] == "prompt"
 
 
 async def test_a_body_of_another_type_is_told_what_to_be(http):

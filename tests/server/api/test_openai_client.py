@@ -1,12 +1,16 @@
 """What most users have: the official client, against a real server."""
 
 import asyncio
+import json
+from dataclasses import replace
 
+import msgspec
 import openai
+import pydantic
 import pytest
 
-from gguf_server.errors import ContextLengthExceeded, EngineDied
-from tests.server.api.fakes import MODEL_NAME, Server, until
+from gguf_server.errors import ContextLengthExceeded, EngineDied, InvalidRequest
+from tests.server.api.fakes import FACTS, MODEL_NAME, READY, Server, until
 
 pytestmark = pytest.mark.anyio
 
@@ -138,6 +142,147 @@ async def _fail_midway(asked, engine):
     async for event in stream:
         if event.choices[0].delta.content == "Hel":
             generation.fail(EngineDied("the engine died; this request was lost with it"))
+
+
+# --- structured output ---------------------------------------------------------------------------
+
+
+class Sum(pydantic.BaseModel):
+    a: int
+    b: int
+
+
+async def test_an_answer_is_parsed_into_the_model_that_was_asked_for(client, engine):
+    engine.pieces = ['{"a": 1,', ' "b": 2}']
+    answer = await client.chat.completions.parse(model=MODEL_NAME, messages=HI, response_format=Sum)
+    assert answer.choices[0].message.parsed == Sum(a=1, b=2)
+    constraint = engine.submitted[0].constraint
+    assert (constraint.kind, constraint.param) == ("json_schema", "response_format")
+    schema = json.loads(constraint.text)
+    assert schema["required"] == ["a", "b"]
+    assert schema["additionalProperties"] is False
+
+
+async def test_a_stream_is_parsed_as_it_comes(client, engine):
+    engine.pieces = ['{"a": 1,', ' "b": 2}']
+    async with client.chat.completions.stream(
+        model=MODEL_NAME, messages=HI, response_format=Sum
+    ) as stream:
+        answer = await stream.get_final_completion()
+    assert answer.choices[0].message.parsed == Sum(a=1, b=2)
+
+
+async def test_a_schema_that_the_engine_refuses_is_the_clients_error(client, engine):
+    engine.rejection = InvalidRequest("it allows nothing", param="response_format")
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(
+            model=MODEL_NAME, messages=HI, response_format={"type": "json_object"}, stream=True
+        )
+    assert caught.value.param == "response_format"
+
+
+# --- tools ---------------------------------------------------------------------------------------
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "add",
+            "description": "Adds two numbers",
+            "parameters": Sum.model_json_schema(),
+        },
+    }
+]
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+
+
+async def test_a_tool_is_called_and_its_result_goes_back(client, engine):
+    engine.pieces = ["I add.", CALL]
+    answer = await client.chat.completions.create(model=MODEL_NAME, messages=HI, tools=TOOLS)
+    [choice] = answer.choices
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content == "I add."
+    [call] = choice.message.tool_calls
+    assert (call.type, call.function.name) == ("function", "add")
+    assert json.loads(call.function.arguments) == {"a": 1, "b": 2}
+
+    engine.pieces = ["3"]
+    result = {"role": "tool", "tool_call_id": call.id, "content": "3"}
+    answer = await client.chat.completions.create(
+        model=MODEL_NAME, messages=[*HI, choice.message, result], tools=TOOLS
+    )
+    assert answer.choices[0].message.content == "3"
+    assert answer.choices[0].message.tool_calls is None
+
+
+async def test_calls_are_streamed(client, engine):
+    engine.pieces = list(f"I add.{CALL}")
+    async with client.chat.completions.stream(model=MODEL_NAME, messages=HI, tools=TOOLS) as stream:
+        answer = await stream.get_final_completion()
+    [choice] = answer.choices
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", "I add.")
+    [call] = choice.message.tool_calls
+    assert json.loads(call.function.arguments) == {"a": 1, "b": 2}
+
+
+async def test_a_tool_that_does_not_exist_cannot_be_chosen(client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(
+            model=MODEL_NAME,
+            messages=HI,
+            tools=TOOLS,
+            tool_choice={"type": "function", "function": {"name": "sub"}},
+        )
+    assert caught.value.param == "tool_choice"
+
+
+# --- log-probabilities ---------------------------------------------------------------------------
+
+
+async def test_chat_logprobs_are_what_the_client_expects(client):
+    answer = await client.chat.completions.create(
+        model=MODEL_NAME, messages=HI, logprobs=True, top_logprobs=2
+    )
+    first, second = answer.choices[0].logprobs.content
+    assert (first.token, first.logprob, bytes(first.bytes)) == ("Hello", -0.5, b"Hello")
+    assert [top.token for top in second.top_logprobs] == [" world", "#1"]
+
+
+async def test_text_logprobs_are_what_the_client_expects(client):
+    answer = await client.completions.create(
+        model=MODEL_NAME, prompt="hi", logprobs=1, echo=True, max_tokens=2
+    )
+    logprobs = answer.choices[0].logprobs
+    assert logprobs.tokens == ["h", "i", "Hello", " world"]
+    assert logprobs.token_logprobs == [None, -0.25, -0.5, -0.5]
+    assert logprobs.text_offset == [0, 1, 2, 7]
+    assert logprobs.top_logprobs[0] is None
+
+
+# --- embeddings ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def embedding_engine(engine):
+    engine.status = replace(READY, facts=msgspec.structs.replace(FACTS, embedding_size=3))
+    return engine
+
+
+@pytest.mark.parametrize("options", [{}, {"encoding_format": "float"}])
+async def test_embeddings_come_back_as_numbers(client, embedding_engine, options):
+    answer = await client.embeddings.create(model=MODEL_NAME, input=["a", "bb"], **options)
+    assert [item.embedding for item in answer.data] == [
+        pytest.approx([length, -0.5, 0.1]) for length in (1, 2)
+    ]
+    assert answer.usage.prompt_tokens == 3
+
+
+async def test_without_embeddings_the_error_says_what_to_do(client):
+    with pytest.raises(openai.BadRequestError, match="--embeddings"):
+        await client.embeddings.create(model=MODEL_NAME, input="a")
+
+
+# --- models and many -----------------------------------------------------------------------------
 
 
 async def test_models_are_listed_and_found(client):

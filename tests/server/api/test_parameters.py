@@ -1,30 +1,10 @@
 """Every parameter is used, known to have no effect, or refused by name; nothing else happens."""
 
-import json
-
 import pytest
-from pydantic import ValidationError
 
-from gguf_server.api.schema import ChatRequest, CompletionRequest
-from gguf_server.api.validation import explain
-from gguf_server.errors import InvalidRequest, RequestError, UnsupportedParameter
+from gguf_server.errors import UnsupportedParameter
 from gguf_server.wire.messages import SamplingParams
-
-HI = [{"role": "user", "content": "hi"}]
-
-
-def chat(**parameters) -> ChatRequest:
-    return ChatRequest.model_validate({"messages": HI, **parameters})
-
-
-def complete(**parameters) -> CompletionRequest:
-    return CompletionRequest.model_validate({"prompt": "hi", **parameters})
-
-
-def refusal(build, **parameters) -> RequestError:
-    with pytest.raises(ValidationError) as caught:
-        build(**parameters)
-    return explain(caught.value.errors())
+from tests.server.api.requests import assert_refused, chat, complete, refusal
 
 
 def test_absent_sampling_parameters_are_those_of_llama_cpp():
@@ -55,11 +35,7 @@ def test_null_means_absent():
 @pytest.mark.parametrize(
     "neutral",
     [
-        {"tools": []},
-        {"tool_choice": "none"},
-        {"parallel_tool_calls": True},
-        {"response_format": {"type": "text"}},
-        {"logprobs": False},
+        {"function_call": "none"},
         {"modalities": ["text"]},
         {"store": False},
         {"service_tier": "auto"},
@@ -70,7 +46,7 @@ def test_what_asks_for_nothing_is_accepted(neutral):
     assert chat(**neutral) == chat()
 
 
-@pytest.mark.parametrize("neutral", [{"best_of": 1}, {"echo": False}, {"suffix": ""}])
+@pytest.mark.parametrize("neutral", [{"best_of": 1}, {"suffix": ""}])
 def test_what_asks_for_nothing_of_a_completion_is_accepted(neutral):
     assert complete(**neutral) == complete()
 
@@ -78,25 +54,15 @@ def test_what_asks_for_nothing_of_a_completion_is_accepted(neutral):
 @pytest.mark.parametrize(
     ("build", "name", "value"),
     [
-        (chat, "tools", [{"type": "function"}]),
-        (chat, "tool_choice", "required"),
         (chat, "functions", [{}]),
-        (chat, "response_format", {"type": "json_object"}),
-        (chat, "logprobs", True),
-        (chat, "top_logprobs", 3),
         (chat, "audio", {"voice": "x"}),
         (chat, "modalities", ["text", "audio"]),
         (chat, "prediction", {}),
-        (chat, "reasoning_effort", "high"),
         (chat, "store", True),
         (chat, "web_search_options", {}),
         (complete, "suffix", "end"),
-        (complete, "echo", True),
         (complete, "best_of", 2),
         (complete, "best_of", True),
-        (complete, "logprobs", 0),
-        (complete, "prompt", ["a", "b"]),
-        (complete, "prompt", [[1], [2]]),
     ],
 )
 def test_what_openai_defines_and_we_lack_is_refused_by_name(build, name, value):
@@ -138,14 +104,17 @@ def test_what_openai_defines_and_we_lack_is_refused_by_name(build, name, value):
         (chat, {"stream": 1}, "stream", "boolean"),
         (chat, {"stream_options": {"include_usage": True}}, "stream_options", "stream: true"),
         (chat, {"stream": True, "stream_options": {"x": 1}}, "stream_options.x", "unknown"),
-        (chat, {"messages": []}, "messages", "at least 1"),
-        (chat, {"messages": "hi"}, "messages", "list"),
-        (chat, {"messages": None}, "messages", "missing"),
-        (chat, {"messages": [{"content": "x"}]}, "messages[0].role", "missing"),
-        (chat, {"messages": [{"role": "bot", "content": "x"}]}, "messages[0].role", "'user'"),
-        (chat, {"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "string"),
-        (chat, {"messages": [{"role": "user"}]}, "messages[0].content", "missing"),
-        (chat, {"messages": [{**HI[0], "x": 1}]}, "messages[0].x", "unknown"),
+        (chat, {"top_logprobs": 21, "logprobs": True}, "top_logprobs", "less than or equal to 20"),
+        (chat, {"top_logprobs": 1}, "top_logprobs", "logprobs: true"),
+        (chat, {"logprobs": 1}, "logprobs", "boolean"),
+        (complete, {"logprobs": 21}, "logprobs", "less than or equal to 20"),
+        (complete, {"logprobs": True}, "logprobs", "integer"),
+        (complete, {"max_tokens": 0}, "max_tokens", "echo: true"),
+        (complete, {"prompt": ["a", 1]}, "prompt", "list of strings"),
+        (complete, {"prompt": [[1], []]}, "prompt", "at least one"),
+        (complete, {"prompt": [[1], "a"]}, "prompt", "list of strings"),
+        (complete, {"prompt": ["a"] * 2049}, "prompt", "2048"),
+        (complete, {"prompt": [[[1]]]}, "prompt", "token ids"),
         (complete, {"prompt": []}, "prompt", "token ids"),
         (complete, {"prompt": [1, -1]}, "prompt", "token ids"),
         (complete, {"prompt": [1, True]}, "prompt", "token ids"),
@@ -155,13 +124,7 @@ def test_what_openai_defines_and_we_lack_is_refused_by_name(build, name, value):
 def test_what_is_wrong_is_one_line_that_names_the_field_and_what_is_allowed(
     build, parameters, param, hint
 ):
-    error = refusal(build, **parameters)
-    assert isinstance(error, InvalidRequest)
-    assert error.param == param
-    assert param in error.message
-    assert hint in error.message
-    assert "\n" not in error.message
-    assert len(error.message) < 300
+    assert_refused(build, parameters, param, hint)
 
 
 def test_a_hostile_name_cannot_break_the_line():
@@ -170,28 +133,29 @@ def test_a_hostile_name_cannot_break_the_line():
     assert len(error.message) < 300
 
 
-def test_parts_of_text_become_one_text():
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert chat(messages=[{"role": "user", "content": parts}]).messages[0].content == "a\nb"
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("hi", ("hi",)),
+        (["hi"], ("hi",)),
+        (["a", "b"], ("a", "b")),
+        ([1, 2], ((1, 2),)),
+        ([[1, 2]], ((1, 2),)),
+        ([[1, 2], [3]], ((1, 2), (3,))),
+    ],
+)
+def test_prompts_of_all_forms_become_a_list(prompt, prompts):
+    assert complete(prompt=prompt).prompt == prompts
 
 
-def test_a_part_that_is_no_text_is_refused_by_its_type():
-    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}]
-    error = refusal(chat, messages=[{"role": "user", "content": parts}])
-    assert isinstance(error, UnsupportedParameter)
-    assert error.param == "messages[0].content"
-    assert "image_url" in error.message
+def test_how_many_logprobs_there_are():
+    assert chat().sampling(0).num_logprobs is None
+    assert chat(logprobs=True).sampling(0).num_logprobs == 0
+    assert chat(logprobs=True, top_logprobs=20).sampling(0).num_logprobs == 20
+    assert complete(logprobs=0).sampling(0).num_logprobs == 0
+    assert complete(logprobs=5).sampling(0).num_logprobs == 5
 
 
-def test_our_own_answer_may_come_back_as_a_client_dumps_it():
-    dumped = json.loads(
-        '{"role": "assistant", "content": "x", "refusal": null, "annotations": null,'
-        ' "audio": null, "function_call": null, "tool_calls": null}'
-    )
-    assert chat(messages=[dumped]).messages[0].as_data() == {"role": "assistant", "content": "x"}
-
-
-def test_a_single_prompt_in_a_list_is_that_prompt():
-    assert complete(prompt=["hi"]) == complete(prompt="hi")
-    assert complete(prompt=[1, 2]).prompt == (1, 2)
-    assert complete(prompt=[[1, 2]]).prompt == (1, 2)
+def test_zero_tokens_are_a_limit_like_any_other():
+    assert complete(max_tokens=0, echo=True).token_limit == 0
+    assert chat(max_completion_tokens=3).token_limit == 3

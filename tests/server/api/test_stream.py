@@ -10,35 +10,13 @@ import pytest
 from gguf_server.api.stream import EventStream, json_text
 from gguf_server.errors import EngineDied
 from tests.server.api.fakes import FakeEngine, until
+from tests.server.api.sse import events_in
 
 pytestmark = pytest.mark.anyio
 
 PROMPT = {"prompt": "hi"}
 STREAM = {"prompt": "hi", "stream": True}
 CHAT_STREAM = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
-
-
-@pytest.fixture
-def accepting(engine: FakeEngine) -> FakeEngine:
-    """An engine that accepts everything and then says nothing."""
-    engine.pieces = None
-    generate = engine.generate
-
-    def accept_at_once(**request):
-        generation = generate(**request)
-        generation.accept(1)
-        return generation
-
-    engine.generate = accept_at_once  # type: ignore[method-assign]
-    return engine
-
-
-def events_in(body: str) -> list[str]:
-    """The data of each event, in order."""
-    blocks = body.split("\n\n")
-    assert blocks.pop() == ""
-    assert all(block.startswith("data: ") for block in blocks)
-    return [block.removeprefix("data: ") for block in blocks]
 
 
 async def test_a_stream_is_events_and_ends_with_done(http):

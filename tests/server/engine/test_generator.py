@@ -413,6 +413,21 @@ def test_each_new_token_carries_its_log_probability_where_asked_for() -> None:
     assert not any(delta.logprobs for out in bench.outputs for delta in out.deltas if delta.id == 2)
 
 
+@pytest.mark.parametrize("scored", [True, False])
+def test_the_token_that_ends_an_answer_has_a_log_probability_only_after_a_scored_prompt(
+    monkeypatch: pytest.MonkeyPatch, *, scored: bool
+) -> None:
+    monkeypatch.setattr(FakeVocabulary, "is_end", lambda self, token: True)
+    bench = make_bench()
+    params = SamplingParams(num_logprobs=0)
+    submit = Submit(id=1, prompt="", max_tokens=1, sampling=params, prompt_logprobs=scored)
+    bench.submit_as(submit, [5, 6])
+    bench.run()
+    [delta] = [delta for out in bench.outputs for delta in out.deltas]
+    assert delta.text == ""
+    assert len(delta.logprobs) == int(scored)
+
+
 def test_an_output_that_its_grammar_has_completed_stops_at_once() -> None:
     bench = make_bench()
     bench.submit(1, [5, 6], 50)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gguf_server.engine.embedder import NewEmbedding
 from gguf_server.engine.generator import NewSequence
 from gguf_server.engine.intake import Intake
 from gguf_server.engine.loop import Command
@@ -13,6 +14,7 @@ from gguf_server.wire.messages import (
     Constraint,
     Detokenize,
     Detokenized,
+    Embed,
     FromEngine,
     Rejected,
     SamplingParams,
@@ -20,7 +22,7 @@ from gguf_server.wire.messages import (
     Tokenize,
     Tokenized,
 )
-from tests.fakes import VOCABULARY_SIZE, FakeGrammars, FakeVocabulary, text_of
+from tests.fakes import VOCABULARY_SIZE, FakeGrammars, FakeVectorRunner, FakeVocabulary, text_of
 
 CONTEXT = 32
 
@@ -36,7 +38,7 @@ class Both:
             FakeVocabulary(), FakeGrammars(), CONTEXT, self.log.append, self.log.append
         )
 
-    def refusal(self, submit: Submit) -> Rejected:
+    def refusal(self, submit: Submit | Embed) -> Rejected:
         self.intake.take(submit)
         [answer] = self.log
         assert isinstance(answer, Rejected)
@@ -205,3 +207,83 @@ def test_a_text_that_is_far_too_long_is_refused_without_tokenizing_it(
     assert isinstance(answer, Rejected)
     assert answer.code == "context_length_exceeded"
     assert "at least 20000 tokens, the context holds 32" in answer.message
+
+
+# --- embeddings ------------------------------------------------------------------------------
+
+
+def embedding_only() -> Both:
+    both = Both()
+    both.intake = Intake(
+        FakeVocabulary(),
+        None,
+        CONTEXT,
+        both.log.append,
+        both.log.append,
+        FakeVectorRunner(max_tokens=CONTEXT),
+    )
+    return both
+
+
+@pytest.mark.parametrize("given", [text_of([1, 2, 3]), (1, 2, 3)])
+def test_an_input_to_embed_is_passed_on_as_tokens(given: str | tuple[int, ...]) -> None:
+    both = embedding_only()
+    embed = Embed(id=7, input=given, dimensions=4)
+    both.intake.take(embed)
+    assert both.log == [NewEmbedding(embed, [1, 2, 3])]
+
+
+@pytest.mark.parametrize(
+    ("embed", "code", "message", "param"),
+    [
+        (Embed(id=1, input=""), "invalid_request", "the input is empty", "input"),
+        (Embed(id=1, input=()), "invalid_request", "the input is empty", "input"),
+        (Embed(id=1, input=(1, 999)), "invalid_request", "token 999 is outside", "input"),
+        (Embed(id=1, input=(-1,)), "invalid_request", "token -1 is outside", "input"),
+        (
+            Embed(id=1, input=(1,) * 33),
+            "context_length_exceeded",
+            "33 tokens, an embedding is computed of at most 32",
+            "input",
+        ),
+        (
+            Embed(id=1, input="x" * 20_000),
+            "context_length_exceeded",
+            "at least 20000 tokens",
+            None,
+        ),
+        (
+            Embed(id=1, input=(1,), dimensions=5),
+            "invalid_request",
+            "dimensions is 5; this model's vectors have 4",
+            "dimensions",
+        ),
+        (Embed(id=1, input=(1,), dimensions=0), "invalid_request", "dimensions is 0", "dimensions"),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_an_input_that_cannot_be_embedded_is_refused_with_the_reason(
+    embed: Embed, code: str, message: str, param: str | None
+) -> None:
+    refusal = embedding_only().refusal(embed)
+    assert (refusal.code, refusal.param) == (code, param)
+    assert message in refusal.message
+
+
+def test_an_input_as_long_as_a_batch_is_accepted() -> None:
+    both = embedding_only()
+    both.intake.take(Embed(id=1, input=(1,) * CONTEXT))
+    assert isinstance(both.log[0], NewEmbedding)
+
+
+def test_a_chat_model_without_embeddings_says_how_to_get_them() -> None:
+    refusal = Both().refusal(Embed(id=1, input="x", dimensions=99))
+    assert refusal.code == "invalid_request"
+    assert "--embeddings on" in refusal.message
+    assert "GGUF_EMBEDDINGS=on" in refusal.message
+
+
+def test_an_embedding_model_generates_nothing() -> None:
+    refusal = embedding_only().refusal(Submit(id=1, prompt="x"))
+    assert refusal.code == "invalid_request"
+    assert "computes embeddings only" in refusal.message

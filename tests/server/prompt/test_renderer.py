@@ -7,16 +7,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from gguf_server.errors import ChatTemplateError
+from gguf_server.errors import ChatTemplateError, InvalidRequest
 from gguf_server.prompt import worker
 from gguf_server.prompt.protocol import Render
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.wire.framing import encode
 from tests.server.api.fakes import FACTS
+from tests.server.prompt.samples import HERMES
 from tests.server.prompt.test_template import SMOLLM2
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +65,11 @@ async def test_a_model_without_a_template_says_what_to_do(template):
         ("{{ 9 ** (9 ** 9) }}", "took longer than 0.5 s"),  # one operation in C
         ("{{ 'x' * 10 ** 9 }}", "memory"),
         ("{{ [1] * 10 ** 9 }}", "memory"),
+        ("{{ 'x'.join(['y' * 9999] * 99999) }}", "chat template"),
+        ("{{ ('x' * 99999)|center(10 ** 9) }}", "chat template"),
+        ("{{ range(99999) | map('string') | sum(start='') }}", "chat template"),
+        ("{{ lipsum(n=99999) }}", "took longer than 0.5 s"),
+        ("{{ ('a' * 30)|replace('a', 'aa' * 999)|replace('a', 'aa' * 9999) }}", "chat template"),
         ("{{ '%99999999999d' % 1 }}", "memory"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "too deeply"),
         ("{{ " + "(" * 20_000 + "1" + ")" * 20_000 + " }}", "chat template"),
@@ -82,6 +89,33 @@ async def test_after_any_bad_template_the_next_one_works(template, reason):
         assert "\n" not in caught.value.message
     async with TemplateRenderer(time_limit_seconds=20) as renderer:
         assert await renderer.render(HI, GOOD) == "<s>hi"
+
+
+async def test_tools_and_variables_reach_the_template():
+    facts = facts_with("{# <tool_call> 'arguments': #}{{ mood }} {{ messages[0].content }}")
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    async with TemplateRenderer(time_limit_seconds=20) as renderer:
+        prompt = await renderer.render(HI, facts, tools=[tool], variables={"mood": "calm"})
+    assert prompt.startswith("calm You are a function calling AI model.")
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "bos_token", "raise_exception"])
+async def test_a_request_cannot_replace_what_the_server_gives(name):
+    async with TemplateRenderer() as renderer:
+        with pytest.raises(InvalidRequest, match=name) as caught:
+            await renderer.render(HI, GOOD, variables={name: "x", "mood": "calm"})
+    assert caught.value.param == "chat_template_kwargs"
+
+
+async def test_a_request_with_absurd_arguments_costs_itself_only():
+    deep = "[" * 100_000
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": deep}}
+    messages: list[dict[str, Any]] = [*HI, {"role": "assistant", "tool_calls": [call]}]
+    async with TemplateRenderer(time_limit_seconds=20) as renderer:
+        await renderer.render(messages, facts_with(HERMES))
+        pid = _pid(renderer)
+        await renderer.render(messages, GOOD)
+        assert _pid(renderer) == pid
 
 
 async def test_a_slow_template_costs_its_own_request_only():

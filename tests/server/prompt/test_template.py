@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gguf_server.errors import ChatTemplateError
+from gguf_server.prompt.protocol import Render
 from gguf_server.prompt.template import render
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
@@ -20,8 +21,9 @@ SMOLLM2 = (
 )
 
 
-def rendered(template: str, messages=HI) -> str:
-    return render(template, messages, bos_token="<s>", eos_token="</s>", now=NOW)
+def rendered(template: str, messages=HI, tools=(), **variables) -> str:
+    question = Render(template, list(messages), "<s>", "</s>", list(tools), variables)
+    return render(question, now=NOW)
 
 
 def test_smollm2_adds_its_system_message_and_opens_the_answer():
@@ -77,6 +79,27 @@ def test_the_conventions_of_hugging_face_hold(template, prompt):
         ("{{ raise_exception.__globals__.sys }}", "unsafe"),
         ("{{ cycler.__init__.__globals__.os }}", "unsafe"),
         ("{{ messages.append(1) }}", "unsafe"),
+        ("{{ messages|attr('append')(1) }}", "unsafe"),
+        ("{{ lipsum.__globals__['os'].popen('id').read() }}", "unsafe"),
+        ("{{ lipsum|attr('__globals__') }}{{ (lipsum|attr('__globals__')).os }}", "unsafe"),
+        ("{{ joiner.__init__.__globals__ }}{{ joiner.__init__.__globals__.os }}", "unsafe"),
+        ("{{ namespace.__init__.__globals__.os }}", "unsafe"),
+        ("{{ self.__init__.__globals__.os }}", "unsafe"),
+        ("{{ self._TemplateReference__context.eval_ctx.x }}", "unsafe"),
+        ("{{ dict.__base__.__subclasses__() }}", "unsafe"),
+        ("{{ strftime_now.__self__.__class__.__mro__ }}", "unsafe"),
+        ("{{ (1).__class__.__base__.__subclasses__() }}", "unsafe"),
+        ("{{ [''|attr('_' ~ '_class_' ~ '_')]|map(attribute='__mro__')|first + 1 }}", "unsafe"),
+        ("{{ [{'a': ''}]|map(attribute='a.__class__.__mro__')|first + 1 }}", "unsafe"),
+        ("{{ [messages]|map('attr', 'append')|first()(1) }}", "unsafe"),
+        ("{{ ('{0.__class__.__mro__}'|attr('format'))('') }}", "unsafe"),
+        ("{{ '{a.__class__.__mro__}'.format_map({'a': ''}) }}", "unsafe"),
+        ("{{ ('{0.__class__}{1}'|format)('') }}", "chat template"),
+        ("{% set f = '{0.__class__.__mro__}'.format %}{{ f('') }}", "unsafe"),
+        ("{{ (''|attr)('__class__') }}", "chat template"),
+        ("{% include 'x' %}", "loader"),
+        ("{% import '/etc/passwd' as p %}", "loader"),
+        ("{% extends 'x' %}", "loader"),
         ("{{ range(10**9) }}", "Range too big"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "too deeply"),
         ("{% for i in range(90000) %}{{ 'x' * 1000 }}{% endfor %}", "more than 8,388,608"),

@@ -19,6 +19,7 @@ from gguf_server.wire.framing import FrameReader, encode
 from gguf_server.wire.messages import (
     PROTOCOL_VERSION,
     Accepted,
+    Embedded,
     FromEngine,
     Heartbeat,
     Load,
@@ -49,6 +50,7 @@ class FakeEngine:
             "reads": self.reads,
             "ready": self.ready,
             "serves": self.serves,
+            "embeds": self.embeds,
             "hangs": lambda _: signal.pause(),
             "stops": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
             "says": lambda text: print(text.replace("_", " "), file=sys.stderr, flush=True),
@@ -91,6 +93,13 @@ class FakeEngine:
     def ready(self, stall_seconds: str) -> None:
         facts = msgspec.structs.replace(FACTS, stall_seconds=float(stall_seconds or 0))
         self.send(Ready(PROTOCOL_VERSION, facts))
+
+    def embeds(self, seconds: str) -> None:
+        """Too busy to beat."""
+        end = time.monotonic() + float(seconds)
+        while time.monotonic() < end:
+            self.send(Embedded(1, 3, b""))
+            time.sleep(_BEAT_SECONDS)
 
     def serves(self, seconds: str) -> None:
         """Beats; answers each request with one word and never ends it."""

@@ -22,20 +22,24 @@ from gguf_server.errors import (
     request_error,
 )
 from gguf_server.supervisor.client import EngineClient, retry_after_seconds
-from gguf_server.supervisor.generation import Generation
+from gguf_server.supervisor.generation import Delta, Generation
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess, Listener
 from gguf_server.supervisor.status import State, Status
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
+    Constraint,
     Detokenize,
     Detokenized,
+    Embed,
+    Embedded,
     Failed,
     Finished,
     FinishReason,
     FromEngine,
     Heartbeat,
+    PromptPart,
     Rejected,
     SamplingParams,
     Started,
@@ -45,6 +49,7 @@ from gguf_server.wire.messages import (
     ToEngine,
     Tokenize,
     Tokenized,
+    TokenLogprob,
 )
 from tests.server.supervisor.facts import FACTS, STATS
 
@@ -130,8 +135,11 @@ class Desk:
         deltas: list[TextDelta] | None = None,
         finished: list[Finished] | None = None,
         failed: list[Failed] | None = None,
+        prompts: list[PromptPart] | None = None,
     ) -> None:
-        output = StepOutput(STATS, started or [], deltas or [], finished or [], failed or [])
+        output = StepOutput(
+            STATS, started or [], deltas or [], finished or [], failed or [], prompts or []
+        )
         self.process.say(output)
 
 
@@ -175,9 +183,9 @@ class Reader:
 
     async def read_to_the_end(self) -> RequestError | None:
         try:
-            while (text := await self.generation.next()) is not None:
-                assert text, "news that are none"
-                self.text += text
+            while (delta := await self.generation.next()) is not None:
+                assert any(delta), "news that are none"
+                self.text += delta.text
         except RequestError as exc:
             return exc
         return None
@@ -403,7 +411,7 @@ def test_the_first_end_is_the_only_one(ends: list[str], accepted: bool) -> None:
                         desk.process.lose()
                     case _:
                         desk.client.fail_all(ServerDraining("over"))
-            assert await generation.next() == "text"
+            assert await generation.next() == Delta("text")
             for _ in range(2):
                 if first == "stop":
                     assert await generation.next() is None
@@ -438,6 +446,66 @@ def test_a_request_is_submitted_as_it_was_asked() -> None:
     run(story)
 
 
+def test_what_a_request_asks_for_beside_text_reaches_the_engine() -> None:
+    async def story() -> None:
+        desk = Desk()
+        constraint = Constraint("gbnf", 'root ::= "a"', "grammar")
+        sampling = SamplingParams(num_logprobs=2)
+        generation = desk.client.generate(
+            prompt=(1, 2), max_tokens=0, stop=(), sampling=sampling, constraint=constraint,
+            prompt_logprobs=True, show_special=True,
+        )  # fmt: skip
+        assert desk.process.sent == [
+            Submit(
+                id=generation.id, prompt=(1, 2), max_tokens=0, sampling=sampling,
+                constraint=constraint, prompt_logprobs=True, show_special=True,
+            )
+        ]  # fmt: skip
+
+    run(story)
+
+
+def scored(token: int) -> TokenLogprob:
+    return TokenLogprob(token, b"x", -1.0, ())
+
+
+def test_log_probabilities_come_with_their_text_and_those_of_the_prompt_before() -> None:
+    async def story() -> None:
+        desk = Desk()
+        async with desk.generate() as generation:
+            part = PromptPart(generation.id, (scored(1), scored(2)))
+            desk.step(prompts=[part, PromptPart(99, (scored(7),))])
+            assert await generation.next() == Delta("", [], [scored(1), scored(2)])
+            desk.step(deltas=[TextDelta(generation.id, "", 1, (scored(3),))])
+            first = await generation.next()
+            assert first == Delta("", [scored(3)], [])
+            desk.step(
+                deltas=[TextDelta(generation.id, "ab", 1, (scored(4),))],
+                finished=[Finished(generation.id, "stop")],
+            )
+            assert await generation.next() == Delta("ab", [scored(4)], [])
+            assert first == Delta("", [scored(3)], []), "what was given is not changed later"
+            assert await generation.next() is None
+
+    run(story)
+
+
+def test_who_reads_late_gets_all_of_it_as_one() -> None:
+    async def story() -> None:
+        desk = Desk()
+        async with desk.generate() as generation:
+            desk.step(prompts=[PromptPart(generation.id, (scored(1),))])
+            desk.step(prompts=[PromptPart(generation.id, (scored(2),))])
+            for token in (3, 4):
+                desk.step(deltas=[TextDelta(generation.id, "t", 1, (scored(token),))])
+            desk.step(finished=[Finished(generation.id, "stop")])
+            assert [delta async for delta in generation] == [
+                Delta("tt", [scored(3), scored(4)], [scored(1), scored(2)])
+            ]
+
+    run(story)
+
+
 def test_a_request_counts_its_tokens() -> None:
     async def story() -> None:
         desk = Desk()
@@ -452,7 +520,7 @@ def test_a_request_counts_its_tokens() -> None:
                 deltas=[TextDelta(generation.id, "b", 1)],
                 finished=[Finished(generation.id, "stop")],
             )
-            assert [text async for text in generation] == ["ab"]
+            assert [delta.text async for delta in generation] == ["ab"]
             assert generation.num_prompt_tokens == 17
             assert generation.num_cached_tokens == 9
             assert generation.num_completion_tokens == 3
@@ -495,7 +563,7 @@ def test_a_read_that_is_cancelled_loses_no_text() -> None:
             reading.cancel()
             desk.step(deltas=[TextDelta(generation.id, "text", 1)])
             await asyncio.wait({reading})
-            assert await generation.next() == "text"
+            assert await generation.next() == Delta("text")
 
     run(story)
 
@@ -754,5 +822,89 @@ def test_a_question_whose_caller_is_gone_is_forgotten() -> None:
         assert not desk.client._answers
         desk.process.say(Detokenized(question.id, "late"))
         desk.process.lose()
+
+    run(story)
+
+
+# --- embeddings ------------------------------------------------------------------------------
+
+
+def test_inputs_are_embedded_as_they_were_given_and_answered_in_any_order() -> None:
+    async def story() -> None:
+        desk = Desk()
+        one = asyncio.create_task(desk.client.embed("a", None))
+        two = asyncio.create_task(desk.client.embed((1, 2), 8))
+        await others()
+        first, second = desk.process.sent
+        assert isinstance(first, Embed)
+        assert isinstance(second, Embed)
+        assert (first.input, first.dimensions) == ("a", None)
+        assert (second.input, second.dimensions) == ((1, 2), 8)
+        for answer in (Embedded(second.id, 2, b"two"), Embedded(first.id, 1, b"one")):
+            desk.process.say(answer)
+        assert ((await one).vector, (await two).vector) == (b"one", b"two")
+        assert not any(isinstance(message, Cancel) for message in desk.process.sent)
+
+    run(story)
+
+
+def test_an_input_may_be_refused_with_the_field_that_is_wrong() -> None:
+    async def story() -> None:
+        desk = Desk()
+        asking = asyncio.create_task(desk.client.embed("a", 9000))
+        await others()
+        [question] = desk.process.sent
+        assert isinstance(question, Embed)
+        desk.process.say(Rejected(question.id, "invalid_request", "too many", "dimensions"))
+        with pytest.raises(InvalidRequest, match="too many") as caught:
+            await asking
+        assert caught.value.param == "dimensions"
+
+    run(story)
+
+
+def test_an_embedding_whose_caller_leaves_is_cancelled_once() -> None:
+    async def story() -> None:
+        desk = Desk()
+        asking = asyncio.create_task(desk.client.embed("a", None))
+        await others()
+        asking.cancel()
+        await asyncio.wait({asking})
+        question, cancel = desk.process.sent
+        assert isinstance(question, Embed)
+        assert cancel == Cancel(question.id)
+        desk.process.say(Embedded(question.id, 1, b"late"))
+        assert desk.client.num_open == 0
+
+    run(story)
+
+
+def test_embeddings_fail_when_the_engine_is_lost_and_nobody_is_told_of_leavers() -> None:
+    async def story() -> None:
+        desk = Desk()
+        lost = asyncio.create_task(desk.client.embed("a", None))
+        await others()
+        desk.process.lose()
+        with pytest.raises(EngineDied):
+            await lost
+        assert len(desk.process.sent) == 1
+        with pytest.raises(EngineUnavailable):
+            await desk.client.embed("a", None)
+
+    run(story)
+
+
+def test_a_server_that_drains_waits_for_open_embeddings() -> None:
+    async def story() -> None:
+        desk = Desk()
+        asking = asyncio.create_task(desk.client.embed("a", None))
+        await others()
+        assert not desk.client.idle.is_set()
+        assert desk.client.num_open == 1
+        [question] = desk.process.sent
+        assert isinstance(question, Embed)
+        desk.process.say(Embedded(question.id, 1, b"one"))
+        await asking
+        assert desk.client.idle.is_set()
 
     run(story)

@@ -15,6 +15,7 @@ import pytest
 
 from gguf_server.errors import CrashLoop, EngineDied, EngineUnavailable, LoadError
 from gguf_server.supervisor.client import EngineClient
+from gguf_server.supervisor.generation import Delta
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess, Patience
 from gguf_server.supervisor.status import State
@@ -147,9 +148,12 @@ def test_an_engine_loads_tells_how_far_it_is_and_is_ready(stage: Stage) -> None:
     run(story())
 
 
-def test_an_engine_that_waits_for_work_is_not_called_stuck(stage: Stage) -> None:
+@pytest.mark.parametrize("way", ["serves", "embeds"])
+def test_an_engine_that_waits_for_work_or_embeds_is_not_called_stuck(
+    stage: Stage, way: str
+) -> None:
     async def story() -> None:
-        process = stage.process("ready serves:3 exits:0", step=1.0)
+        process = stage.process(f"ready {way}:3 exits:0", step=1.0)
         async with running(process):
             await until(lambda: process.status.restarts)
             assert process.status.reason == "the engine exited with code 0"
@@ -402,7 +406,7 @@ def test_every_open_request_gets_its_text_and_one_error_when_the_engine_is_lost(
             generations = [ask(client) for _ in range(4)]
             for generation in generations:
                 assert await generation.accepted() == 3
-                assert await generation.next() == "word"
+                assert await generation.next() == Delta("word")
             assert process.pid is not None
             os.kill(process.pid, number)
             for generation in generations:
@@ -411,7 +415,7 @@ def test_every_open_request_gets_its_text_and_one_error_when_the_engine_is_lost(
             assert client.num_open == 0
             await until(lambda: client.status.state is State.READY)
             async with ask(client) as generation:
-                assert await generation.next() == "word"
+                assert await generation.next() == Delta("word")
 
     run(story())
 

@@ -15,6 +15,8 @@ from gguf_server.wire.messages import (
     Cancel,
     Detokenize,
     Detokenized,
+    Embed,
+    Embedded,
     EngineConfig,
     Failed,
     Finished,
@@ -62,6 +64,8 @@ CONFIG = EngineConfig(
     max_batch_tokens=256,
     step_target_seconds=0.125,
     output_reservation_tokens=64,
+    embeddings=True,
+    host_cache_bytes=2**33,
     log_level="debug",
 )
 SAMPLING = SamplingParams(
@@ -77,6 +81,7 @@ SAMPLING = SamplingParams(
     frequency_penalty=2.0,
     logit_bias={5: -100.0, 250: 1.5},
     ignore_eos=True,
+    num_logprobs=3,
 )
 FACTS = ModelFacts(
     architecture="llama",
@@ -119,6 +124,8 @@ TO_ENGINE = [
     Submit(id=1, prompt="hällo", max_tokens=5, stop=("a", "𝄞"), sampling=SAMPLING),
     Submit(id=2**40, prompt=(1, 2, 3), max_tokens=0, sampling=SAMPLING),
     Submit(id=3, prompt=""),
+    Embed(id=4, input="hällo", dimensions=64),
+    Embed(id=5, input=(1, 2, 3)),
     Cancel(7),
     Tokenize(8, "text", add_special=False, parse_special=False),
     Detokenize(9, (1, 2)),
@@ -131,6 +138,7 @@ FROM_ENGINE = [
     Rejected(2, "invalid_request", "no"),
     Tokenized(3, (1, 2, 3)),
     Detokenized(4, "é"),
+    Embedded(5, 3, b"\x00\x00\x80\x3f"),
     StepOutput(
         STATS,
         [Started(1, 17)],

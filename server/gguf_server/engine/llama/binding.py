@@ -26,6 +26,10 @@ Settings = Mapping[str, int | float | bool]
 MAX_SEQUENCES: Final = 256
 FLASH_ATTENTION: Final = {"auto": -1, "off": 0, "on": 1}
 ROPE_SCALING: Final = {"model": -1, "none": 0, "linear": 1, "yarn": 2}
+POOLING: Final = {"none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}
+# enum llama_vocab_type, WPM and UGM: they drop spaces, and an unknown word of any length is one
+# token, so the length of a text says little about its tokens.
+FOLDING_VOCABULARIES: Final = (3, 4)
 # enum ggml_type: llama_cpp lacks bf16.
 CACHE_TYPE: Final = {
     "f32": 0,
@@ -255,6 +259,10 @@ class Vocab:
     def is_end(self, token: int) -> bool:
         return bool(_lib.llama_vocab_is_eog(self._pointer, token))
 
+    def is_control(self, token: int) -> bool:
+        """Whether this token is no part of a text."""
+        return bool(_lib.llama_vocab_is_control(self._pointer, token))
+
     def adds_bos(self) -> bool:
         return bool(_lib.llama_vocab_get_add_bos(self._pointer))
 
@@ -370,6 +378,22 @@ class Context:
             self._pointer, _bytes_of(state), state.nbytes, sequence, int(window_only)
         )
         return int(size) == state.nbytes
+
+    def encode(self, batch: Batch) -> int:
+        return int(_lib.llama_encode(self._pointer, batch.struct))
+
+    def max_tokens(self) -> int:
+        """Of one batch that is computed in one piece."""
+        return int(_lib.llama_n_ubatch(self._pointer))
+
+    def max_sequences(self) -> int:
+        return int(_lib.llama_n_seq_max(self._pointer))
+
+    def pooled(self, sequence: int, size: int) -> Logits:
+        """The vector of one sequence of the last batch, copied; waits for the device."""
+        pointer = _lib.llama_get_embeddings_seq(self._pointer, sequence)
+        copied: Logits = np.ctypeslib.as_array(pointer, shape=(size,)).copy()
+        return copied
 
 
 def _bytes_of(state: SavedState) -> Any:

@@ -19,6 +19,10 @@ class Kind:
     no_reuse: str = ""
 
 
+# Of a model that only embeds: nothing of one input is of use to the next.
+NO_MEMORY = Kind("none", None)
+
+
 def classify(weights: Model) -> Kind:
     architecture = weights.metadata("general.architecture")
     window = weights.number("n_swa")

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
 
 from gguf_server.engine.llama import binding, parameters
-from gguf_server.engine.llama.kinds import Kind, classify
+from gguf_server.engine.llama.contexts import Contexts, new_contexts, pooling
+from gguf_server.engine.llama.kinds import NO_MEMORY, Kind, classify
 from gguf_server.engine.llama.log import LineSink, LlamaLog, log_warnings
+from gguf_server.engine.llama.refusal import refusal
 from gguf_server.engine.llama.vocabulary import LlamaVocabulary
 from gguf_server.errors import LoadError
 from gguf_server.wire.messages import EngineConfig, LoadStage, ModelFacts
@@ -24,18 +25,39 @@ _logger = logging.getLogger("gguf_server.engine.llama")
 
 @dataclass(frozen=True, slots=True)
 class LlamaModel:
-    """A loaded model with its one context."""
+    """A loaded model with a context for each thing it does: generate, compute embeddings."""
 
     config: EngineConfig
     weights: binding.Model
-    context: binding.Context
+    contexts: Contexts
     vocabulary: LlamaVocabulary
     log: LlamaLog
     kind: Kind
     context_tokens: int
 
+    @property
+    def generates(self) -> bool:
+        return self.contexts.generation is not None
+
+    @property
+    def embedding_size(self) -> int:
+        """The length of a vector, 0 where embeddings are not served."""
+        return self.weights.number("n_embd_out") if self.contexts.embedding else 0
+
+    @property
+    def context(self) -> binding.Context:
+        """Of a model that generates."""
+        assert self.contexts.generation is not None
+        return self.contexts.generation
+
+    @property
+    def embedding_context(self) -> binding.Context:
+        """Of a model that serves embeddings."""
+        assert self.contexts.embedding is not None
+        return self.contexts.embedding
+
     def close(self) -> None:
-        self.context.close()
+        self.contexts.close()
         self.weights.close()
 
     def facts(self, *, stall_seconds: float, load_seconds: dict[str, float]) -> ModelFacts:
@@ -50,15 +72,18 @@ class LlamaModel:
             context_tokens=self.context_tokens,
             slots=self.config.slots,
             kv_layout=self.config.kv_layout,
-            num_kv_cells=self.context.num_cells,
+            num_kv_cells=self.context.num_cells if self.generates else 0,
             bos_token=self.vocabulary.bos_text,
             eos_token=self.vocabulary.eos_text,
+            special_tokens=self.vocabulary.special_tokens,
             chat_template=self.weights.chat_template(),
             prefix_reuse=self.kind.no_reuse,
             memory_kind=self.kind.name,
             stall_seconds=stall_seconds,
             devices=binding.devices(),
             load_seconds=load_seconds,
+            generates=self.generates,
+            embedding_size=self.embedding_size,
         )
 
 
@@ -75,23 +100,22 @@ def load(
         undo.callback(weights.close)
         _check_architecture(config, weights)
         on_progress("context", 0.0)
-        context = _new_context(config, weights, log)
-        undo.callback(context.close)
-        _apply_adapters(config, weights, context, log)
+        contexts = new_contexts(config, weights, log)
+        undo.callback(contexts.close)
+        _apply_adapters(config, weights, contexts, log)
         vocabulary = LlamaVocabulary(weights.vocab)
         on_progress("context", 1.0)
         undo.pop_all()
     log.forget_errors()
     log.quiet = False
-    wanted = parameters.context_tokens(config, weights.number("n_ctx_train"))
     return LlamaModel(
         config=config,
         weights=weights,
-        context=context,
+        contexts=contexts,
         vocabulary=vocabulary,
         log=log,
-        kind=classify(weights),
-        context_tokens=min(wanted, context.num_sequence_cells),
+        kind=classify(weights) if contexts.generation else NO_MEMORY,
+        context_tokens=_context_tokens(config, weights, contexts),
     )
 
 
@@ -129,13 +153,20 @@ def _load_weights(config: EngineConfig, log: LlamaLog, on_progress: OnProgress) 
         on_progress=progress,
     )
     if weights is None:
-        raise LoadError(_refusal(config.model_path, log))
+        raise LoadError(refusal(config.model_path, log))
     return weights
 
 
 def _check_architecture(config: EngineConfig, weights: binding.Model) -> None:
-    if weights.number("has_encoder") or not weights.number("has_decoder"):
-        raise LoadError(_cannot_generate(config, weights))
+    architecture = weights.metadata("general.architecture")
+    if weights.number("has_encoder") and weights.number("has_decoder"):
+        raise LoadError(_unserved(config, f"{architecture!r} is an encoder-decoder"))
+    if weights.number("is_diffusion"):
+        raise LoadError(_unserved(config, f"{architecture!r} is a diffusion model"))
+    if pooling(weights) == binding.POOLING["rank"]:
+        raise LoadError(_unserved(config, "it is a reranker, which scores pairs of texts"))
+    if pooling(weights) not in binding.POOLING.values():  # llama.cpp would abort
+        raise LoadError(_unserved(config, f"its pooling type {pooling(weights)} is unknown"))
     if weights.vocab.kind() == 0:
         raise LoadError(
             f"{config.model_path} carries no tokenizer, and text cannot be served without one. "
@@ -143,31 +174,18 @@ def _check_architecture(config: EngineConfig, weights: binding.Model) -> None:
         )
 
 
-def _new_context(config: EngineConfig, weights: binding.Model, log: LlamaLog) -> binding.Context:
-    log.forget_errors()
-    trained = weights.number("n_ctx_train")
-    wanted = parameters.context_tokens(config, trained)
-    if wanted > trained:
-        _logger.warning(
-            "a context of %d tokens is more than the %d that the model was trained on; answers "
-            "to long prompts may be poor",
-            wanted,
-            trained,
-        )
-    settings = parameters.context_settings(config, wanted)
-    context = weights.new_context(settings)
-    if context is None:
-        raise LoadError(_refusal(config.model_path, log, f" with {settings['n_ctx']} KV cells"))
-    if not context.has_memory() or not context.is_causal():
-        context.close()
-        raise LoadError(_cannot_generate(config, weights))
-    return context
+def _context_tokens(config: EngineConfig, weights: binding.Model, contexts: Contexts) -> int:
+    """What one sequence may hold, or one input where nothing is generated."""
+    if contexts.generation is None:
+        return contexts.embedding.max_tokens() if contexts.embedding else 0
+    wanted = parameters.context_tokens(config, weights.number("n_ctx_train"))
+    return min(wanted, contexts.generation.num_sequence_cells)
 
 
 def _apply_adapters(
     config: EngineConfig,
     weights: binding.Model,
-    context: binding.Context,
+    contexts: Contexts,
     log: LlamaLog,
 ) -> None:
     adapters = []
@@ -175,41 +193,15 @@ def _apply_adapters(
         log.forget_errors()
         adapter = weights.load_adapter(lora.path)
         if not adapter:
-            raise LoadError(_refusal(lora.path, log, f" as an adapter of {config.model_path}"))
+            raise LoadError(refusal(lora.path, log, f" as an adapter of {config.model_path}"))
         adapters.append((adapter, lora.scale))
     if adapters:
-        context.set_adapters(adapters)
+        for context in contexts:
+            context.set_adapters(adapters)
 
 
-def _cannot_generate(config: EngineConfig, weights: binding.Model) -> str:
-    architecture = weights.metadata("general.architecture")
+def _unserved(config: EngineConfig, kind: str) -> str:
     return (
-        f"{config.model_path} cannot generate text token by token: {architecture!r} is an "
-        "encoder, an encoder-decoder or a diffusion model. Serve a causal language model."
+        f"{config.model_path} cannot be served: {kind}. Serve a causal language model or an "
+        "embedding model."
     )
-
-
-def _refusal(path: str, log: LlamaLog, how: str = "") -> str:
-    reason = log.last_error() or "llama.cpp gave no reason"
-    advice = next((text for words, text in _ADVICE if any(w in reason for w in words)), "")
-    return f"Cannot load {path}{how}: {reason.rstrip('.')}. {advice}".rstrip()
-
-
-_ADVICE: Final = (
-    (
-        ("alloc", "memory"),
-        "Lower the context or the slots, put fewer layers on this device, or take a smaller file.",
-    ),
-    (
-        ("unknown model architecture", "only supports up to version", "unknown type"),
-        "Use a newer image: this llama.cpp does not know it.",
-    ),
-    (("magic", "GGUFv1", "too old"), "This is not a GGUF file; take one."),
-    (
-        ("corrupted", "failed to read", "not found", "invalid", "missing"),
-        "The file is damaged or incomplete; fetch it again.",
-    ),
-    (("flash_attn",), "Set flash attention to on or auto, or the V cache to f16."),
-    (("base model", "arch mismatch"), "Take the adapter that was made for this model."),
-    (("general.type",), "Take a LoRA adapter in GGUF format."),
-)

@@ -7,6 +7,10 @@ from gguf_server.wire.messages import DEFAULT_CONTEXT_TOKENS, EngineConfig
 
 # Rows of logits beyond one for each sequence, for prompts whose tokens are scored.
 SCORED_TOKENS = 64
+# Inputs of one embedding batch, each a sequence of its own.
+_EMBEDDING_INPUTS = 64
+# The longest input where nobody says: llama.cpp makes room for the logits of all its tokens.
+_DEFAULT_EMBEDDING_TOKENS = 2048
 _STREAM_UNIT = 256  # llama.cpp rounds each stream of a split cache up to this
 
 
@@ -59,3 +63,38 @@ def context_settings(config: EngineConfig, context_tokens: int) -> binding.Setti
         "swa_full": False,
         "no_perf": True,
     }
+
+
+def embedding_tokens(config: EngineConfig, train_context_tokens: int, *, generates: bool) -> int:
+    """What one input may hold. It is computed in one piece, so this is also what a batch holds.
+
+    Beside generation no batch is larger than its batches. Otherwise as asked for, else the
+    model's own within reason; never more than it was trained on, where it may have no positions.
+    """
+    if generates:
+        wanted = min(config.max_batch_tokens, context_tokens(config, train_context_tokens))
+    else:
+        wanted = config.context_tokens or _DEFAULT_EMBEDDING_TOKENS
+    return min(wanted, train_context_tokens)
+
+
+def embedding_settings(
+    config: EngineConfig, max_tokens: int, *, pooling: str, one_by_one: bool
+) -> binding.Settings:
+    """A context of its own: pooling cannot be changed. ``pooling`` "" keeps the model's.
+
+    All tokens of a batch are outputs, so their number must not be limited further.
+    """
+    settings = {
+        **context_settings(config, max_tokens),
+        "n_ctx": max_tokens,
+        "kv_unified": True,
+        "n_seq_max": 1 if one_by_one else min(_EMBEDDING_INPUTS, max_tokens),
+        "n_batch": max_tokens,
+        "n_ubatch": max_tokens,
+        "n_outputs_max": max_tokens,
+        "embeddings": True,
+    }
+    if pooling:
+        settings["pooling_type"] = binding.POOLING[pooling]
+    return settings

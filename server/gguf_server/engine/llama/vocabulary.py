@@ -21,8 +21,12 @@ class LlamaVocabulary:
         self._size = len(vocab)
         self._pieces: list[bytes | None] = [None] * self._size
         self.end_tokens = frozenset(token for token in range(self._size) if vocab.is_end(token))
+        self.special_tokens = {
+            self._text(token): token for token in range(self._size) if vocab.is_control(token)
+        }
         self.bos_text = self._text(vocab.bos())
         self.eos_text = self._text(vocab.eos())
+        self._folds_text = vocab.kind() in binding.FOLDING_VOCABULARIES
         self._drops_bos = vocab.adds_bos() and self.bos_text != ""
 
     def __len__(self) -> int:
@@ -43,7 +47,8 @@ class LlamaVocabulary:
         """llama.cpp looks for special tokens in quadratic time, so too many must not get there."""
         longest, special = self._bounds
         raw = text.encode(errors="replace")
-        return max(len(raw) // longest, sum(1 for _ in special.finditer(raw)))
+        num_special = sum(1 for _ in special.finditer(raw))
+        return num_special if self._folds_text else max(len(raw) // longest, num_special)
 
     @cached_property
     def _bounds(self) -> tuple[int, re.Pattern[bytes]]:

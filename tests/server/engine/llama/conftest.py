@@ -68,10 +68,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A model of this architecture with random weights, a few hundred kilobytes large."""
     folder = tmp_path_factory.mktemp("tiny")
 
-    def write(architecture: str, *, quantized: bool = True) -> Path:
-        path = folder / f"{architecture}-{quantized}.gguf"
+    def write(architecture: str, **options: bool) -> Path:
+        path = folder / f"{architecture}-{options}.gguf"
         if not path.exists():
-            tiny_models.WRITERS[architecture](path, quantized=quantized)
+            tiny_models.WRITERS[architecture](path, **options)
         return path
 
     return write

@@ -239,8 +239,3 @@ def test_a_context_beyond_all_memory_is_refused_with_advice(load_model):
 def test_more_sequences_than_llama_cpp_has_are_refused(load_model):
     with pytest.raises(LoadError, match="at most 256"):
         load_model(slots=200, retained_prefixes=57)
-
-
-def test_an_encoder_is_refused_for_generation(load_model, tiny):
-    with pytest.raises(LoadError, match=r"cannot generate text.*'t5encoder'.*causal"):
-        load_model(model_path=str(tiny("encoder")))

@@ -51,6 +51,13 @@ def test_the_names_of_the_special_tokens(vocabulary: LlamaVocabulary):
     assert vocabulary.eos_text == "<|im_end|>"
 
 
+def test_special_tokens_are_those_that_llguidance_takes_for_special(vocabulary: LlamaVocabulary):
+    tokenizer = vocabulary.guidance_tokenizer()
+    marked = {token for token in range(len(vocabulary)) if tokenizer.is_special_token(token)}
+    assert set(vocabulary.special_tokens.values()) == marked
+    assert vocabulary.special_tokens["<|im_start|>"] == 1
+
+
 def test_bos_is_added_once_even_if_the_text_has_it(load_model, tiny):
     vocabulary = load_model(model_path=str(tiny("mixture"))).vocabulary
     bare = vocabulary.tokenize("the cat", add_special=True, parse_special=True)
@@ -70,3 +77,12 @@ def test_the_quick_count_is_never_more_than_the_tokens_there_are(vocabulary, tex
 
 def test_the_quick_count_sees_every_special_token(vocabulary):
     assert vocabulary.fewest_tokens("<|im_start|>" * 1000) == 1000
+
+
+@pytest.mark.parametrize("text", [" " * 9000, "€" * 9000, "the " * 9, "[MASK]" * 20])
+def test_the_quick_count_knows_that_wordpiece_drops_spaces_and_unknown_words(
+    load_model, tiny, text
+):
+    vocabulary = load_model(model_path=str(tiny("bert"))).vocabulary
+    tokens = vocabulary.tokenize(text, add_special=False, parse_special=True)
+    assert vocabulary.fewest_tokens(text) <= len(tokens)

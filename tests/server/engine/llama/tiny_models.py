@@ -1,5 +1,7 @@
 """GGUF files with random weights that decode: a mixture of experts, a window, a recurrence."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -8,13 +10,14 @@ import numpy as np
 EMBEDDING, LAYERS, HEADS, HEAD, FEED, CONTEXT = 64, 2, 2, 32, 128, 512
 WINDOW = 24
 INNER, STATE, KERNEL, RANK = 2 * EMBEDDING, 16, 4, 4  # of state spaces
+BERT_CONTEXT = 48
 PIECES = ["▁", "a", "e", "t", "▁the", "▁cat", "▁sat"]
 
 
 class _File:
     """Collects one model; every tensor is random, norms are ones."""
 
-    def __init__(self, path: Path, architecture: str, *, quantized: bool) -> None:
+    def __init__(self, path: Path, architecture: str, *, quantized: bool = False) -> None:
         self.quantized = quantized
         self.writer = gguf.GGUFWriter(path, architecture)
         self.random = np.random.default_rng(1)
@@ -67,6 +70,23 @@ class _File:
             self.weight(f"blk.{layer}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
         self.weight(f"blk.{layer}.attn_output.weight", EMBEDDING, HEADS * HEAD)
 
+    def pooling(self, kind: int | None) -> None:
+        if kind is not None:
+            self.writer.add_uint32(f"{self.writer.arch}.pooling_type", kind)
+
+    def t5_half(self, half: str, attentions: list[str]) -> None:
+        self.weight(f"{half}.blk.0.attn_rel_b.weight", 8, HEADS)
+        self.ones(f"{half}.output_norm.weight", EMBEDDING)
+        for layer in range(LAYERS):
+            block = f"{half}.blk.{layer}"
+            for attention in attentions:
+                self.ones(f"{block}.{attention}_norm.weight", EMBEDDING)
+                for name in "qkvo":
+                    self.weight(f"{block}.{attention}_{name}.weight", EMBEDDING, EMBEDDING)
+            self.ones(f"{block}.ffn_norm.weight", EMBEDDING)
+            self.weight(f"{block}.ffn_up.weight", FEED, EMBEDDING)
+            self.weight(f"{block}.ffn_down.weight", EMBEDDING, FEED)
+
     def close(self) -> None:
         self.writer.write_header_to_file()
         self.writer.write_kv_data_to_file()
@@ -105,15 +125,7 @@ class _File:
         self.weight(f"{block}.ssm_out.weight", EMBEDDING, INNER)
 
 
-def write_llama(path: Path, *, quantized: bool = True) -> None:
-    file = _File(path, "llama", quantized=quantized)
-    file.attention()
-    for layer in range(LAYERS):
-        file.feed_forward(layer)
-    file.close()
-
-
-def write_mixture(path: Path, *, quantized: bool = True) -> None:
+def write_mixture(path: Path, *, quantized: bool = False) -> None:
     """A llama with 4 experts a layer, 2 of them used."""
     file = _File(path, "llama", quantized=quantized)
     file.attention()
@@ -124,7 +136,7 @@ def write_mixture(path: Path, *, quantized: bool = True) -> None:
     file.close()
 
 
-def write_expert_choice(path: Path, *, quantized: bool = True) -> None:
+def write_expert_choice(path: Path, *, quantized: bool = False) -> None:
     """A qwen3moe with 4 experts a layer, 2 of them used."""
     file = _File(path, "qwen3moe", quantized=quantized)
     file.attention()
@@ -138,7 +150,7 @@ def write_expert_choice(path: Path, *, quantized: bool = True) -> None:
     file.close()
 
 
-def write_sliding_window(path: Path, *, quantized: bool = True) -> None:
+def write_sliding_window(path: Path, *, quantized: bool = False) -> None:
     """A gemma3: a layer that sees 24 tokens, the newest included, then one that sees all."""
     file = _File(path, "gemma3", quantized=quantized)
     file.attention()
@@ -153,7 +165,7 @@ def write_sliding_window(path: Path, *, quantized: bool = True) -> None:
     file.close()
 
 
-def write_recurrent(path: Path, *, quantized: bool = True) -> None:
+def write_recurrent(path: Path, *, quantized: bool = False) -> None:
     """A mamba."""
     file = _File(path, "mamba", quantized=quantized)
     file.ones("output_norm.weight", EMBEDDING)
@@ -166,7 +178,7 @@ def write_recurrent(path: Path, *, quantized: bool = True) -> None:
     file.close()
 
 
-def write_hybrid(path: Path, *, quantized: bool = True) -> None:
+def write_hybrid(path: Path, *, quantized: bool = False) -> None:
     """A jamba: a layer of mamba, then one of attention."""
     file = _File(path, "jamba", quantized=quantized)
     file.state_space_header()
@@ -184,21 +196,17 @@ def write_hybrid(path: Path, *, quantized: bool = True) -> None:
     file.close()
 
 
-def write_encoder(path: Path, *, quantized: bool = True) -> None:
-    """The encoder of a T5."""
-    file = _File(path, "t5encoder", quantized=quantized)
+def write_encoder(
+    path: Path, architecture: str = "t5encoder", *, pooling: int | None = None
+) -> None:
+    """The encoder of a T5, or with ``architecture`` t5 the decoder too."""
+    file = _File(path, architecture)
+    file.pooling(pooling)
     file.attention_header()
     file.writer.add_relative_attn_buckets_count(8)
-    file.ones("enc.output_norm.weight", EMBEDDING)
-    for layer in range(LAYERS):
-        block = f"enc.blk.{layer}"
-        file.ones(f"{block}.attn_norm.weight", EMBEDDING)
-        file.ones(f"{block}.ffn_norm.weight", EMBEDDING)
-        for name in ("q", "k", "v"):
-            file.weight(f"{block}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
-        file.weight(f"{block}.attn_o.weight", EMBEDDING, HEADS * HEAD)
-        file.weight(f"{block}.ffn_up.weight", FEED, EMBEDDING)
-        file.weight(f"{block}.ffn_down.weight", EMBEDDING, FEED)
+    file.t5_half("enc", ["attn"])
+    if architecture == "t5":
+        file.t5_half("dec", ["attn", "cross_attn"])
     file.close()
 
 
@@ -221,12 +229,101 @@ def write_adapter(path: Path, *, layers: int, embedding: int) -> None:
     writer.close()
 
 
-WRITERS = {
-    "llama": write_llama,
+def write_bert(path: Path, pooling: gguf.PoolingType | None = None) -> None:
+    """A BERT with a WordPiece vocabulary; everything is random, norms and biases too.
+
+    Without ``pooling`` its header does not even tell that it is no causal model.
+    """
+    random = np.random.default_rng(3)
+    writer = gguf.GGUFWriter(path, "bert")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [chr(ord("a") + number) for number in range(26)]
+    words = ["▁the", "▁cat", "▁sat", "▁.", *(f"▁{letter}" for letter in letters), *letters]
+    _write_bert_header(writer, [*special, *words], pooling)
+
+    def weight(name: str, *shape: int, mean: float = 0.0) -> None:
+        writer.add_tensor(name, random.normal(mean, 0.2, shape).astype(np.float32))
+
+    weight("token_embd.weight", len(special) + len(words), EMBEDDING)
+    weight("token_types.weight", 2, EMBEDDING)
+    weight("position_embd.weight", BERT_CONTEXT, EMBEDDING)
+    norms = ["token_embd_norm"]
+    for layer in range(LAYERS):
+        block = f"blk.{layer}"
+        norms += [f"{block}.attn_output_norm", f"{block}.layer_output_norm"]
+        shapes = dict.fromkeys(
+            ("attn_q", "attn_k", "attn_v", "attn_output"), (EMBEDDING, EMBEDDING)
+        ) | {"ffn_up": (FEED, EMBEDDING), "ffn_down": (EMBEDDING, FEED)}
+        for name, shape in shapes.items():
+            weight(f"{block}.{name}.weight", *shape)
+            weight(f"{block}.{name}.bias", shape[0])
+    for norm in norms:
+        weight(f"{norm}.weight", EMBEDDING, mean=1.0)
+        weight(f"{norm}.bias", EMBEDDING)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _write_bert_header(
+    writer: gguf.GGUFWriter, tokens: list[str], pooling: gguf.PoolingType | None
+) -> None:
+    writer.add_context_length(BERT_CONTEXT)
+    writer.add_embedding_length(EMBEDDING)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED)
+    writer.add_head_count(HEADS)
+    writer.add_layer_norm_eps(1e-6)
+    if pooling is not None:
+        writer.add_causal_attention(value=False)
+        writer.add_pooling_type(pooling)
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] * 5 + [1] * (len(tokens) - 5))
+    writer.add_token_type_count(2)
+    writer.add_pad_token_id(0)
+    writer.add_unk_token_id(1)
+    writer.add_bos_token_id(2)
+    writer.add_sep_token_id(3)
+    writer.add_mask_token_id(4)
+
+
+def write_plain(
+    path: Path,
+    architecture: str = "llama",
+    *,
+    pooling: int | None = None,
+    causal: bool = True,
+    quantized: bool = False,
+) -> None:
+    """A llama, or what has the tensors of one."""
+    file = _File(path, architecture, quantized=quantized)
+    file.attention()
+    file.writer.add_causal_attention(causal)
+    file.pooling(pooling)
+    for layer in range(LAYERS):
+        file.feed_forward(layer)
+    file.close()
+
+
+WRITERS: dict[str, Callable[..., None]] = {
+    "llama": write_plain,
     "mixture": write_mixture,
     "qwen3moe": write_expert_choice,
     "hybrid": write_hybrid,
     "sliding-window": write_sliding_window,
     "recurrent": write_recurrent,
     "encoder": write_encoder,
+    "bert": partial(write_bert, pooling=gguf.PoolingType.MEAN),
+    "bert-cls": partial(write_bert, pooling=gguf.PoolingType.CLS),
+    "bert-untold": write_bert,
+    "bidirectional-decoder": partial(write_plain, causal=False),
+    "encoder-cls": partial(write_encoder, pooling=gguf.PoolingType.CLS),
+    "bidirectional-cls": partial(write_plain, causal=False, pooling=gguf.PoolingType.CLS),
+    "unknown-pooling": partial(write_plain, pooling=7),
+    "encoder-decoder": partial(write_encoder, architecture="t5"),
+    "reranker": partial(write_bert, pooling=gguf.PoolingType.RANK),
+    "embedding-decoder": partial(write_plain, pooling=gguf.PoolingType.LAST),
+    "diffusion": partial(write_plain, architecture="llada"),
 }

@@ -3,11 +3,10 @@
 Everything is seeded, so two servers, or two days, get byte-identical prompts.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from random import Random
-from typing import Literal
+from typing import Literal, Self
 
 Role = Literal["system", "user"]
 Headline = Literal["output_tokens_per_second", "wall_seconds", "longest_pause_seconds"]
@@ -52,11 +51,24 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Workload:
     name: str
-    title: str
+    sizes: str
     concurrency: int
     shapes: tuple[Shape, ...]
     headline: Headline
     num_system_tokens: int = 0
+
+    @property
+    def title(self) -> str:
+        num_requests = len(self.shapes)
+        if num_requests == 1:
+            return f"1 stream, {self.sizes}"
+        return f"{num_requests} requests, {self.concurrency} at once, {self.sizes}"
+
+    def scaled(self, concurrency: int = 0, num_requests: int = 0) -> Self:
+        """The same mixture with another number of requests, or of those open at once."""
+        num_requests = num_requests or max(len(self.shapes), concurrency)
+        shapes = tuple(islice(cycle(self.shapes), num_requests))
+        return replace(self, concurrency=concurrency or self.concurrency, shapes=shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class Ruler:
     system_overhead: float
 
     @classmethod
-    def fit(cls, num_words: tuple[int, int], counts: tuple[int, int], with_system: int) -> Ruler:
+    def fit(cls, num_words: tuple[int, int], counts: tuple[int, int], with_system: int) -> Self:
         """From the prompt sizes of a short and a long user message, and of the short one below a
         system message of as many words."""
         short, long = num_words
@@ -89,28 +101,28 @@ BEHIND_SYSTEM = Shape(940, 32)
 WORKLOADS = (
     Workload(
         name="single",
-        title="1 stream, 94 in / 128 out",
+        sizes="94 in / 128 out",
         concurrency=1,
         shapes=(SHORT,),
         headline="output_tokens_per_second",
     ),
     Workload(
         name="eight",
-        title="16 requests, 8 at once, 94 in / 64 out",
+        sizes="94 in / 64 out",
         concurrency=8,
         shapes=(CHAT,) * 16,
         headline="output_tokens_per_second",
     ),
     Workload(
         name="sixteen",
-        title="32 requests, 16 at once, 94 in / 64 out",
+        sizes="94 in / 64 out",
         concurrency=16,
         shapes=(CHAT,) * 32,
         headline="output_tokens_per_second",
     ),
     Workload(
         name="shared",
-        title="16 requests, 8 at once, 900-token common system prompt / 32 out",
+        sizes="900-token common system prompt / 32 out",
         concurrency=8,
         shapes=(BEHIND_SYSTEM,) * 16,
         headline="wall_seconds",
@@ -118,7 +130,7 @@ WORKLOADS = (
     ),
     Workload(
         name="mixed",
-        title="16 requests, 8 at once, every fourth prompt 1,200 tokens / 64 out",
+        sizes="every fourth prompt 1,200 tokens / 64 out",
         concurrency=8,
         shapes=(CHAT, CHAT, CHAT, LONG) * 4,
         headline="longest_pause_seconds",
@@ -127,26 +139,28 @@ WORKLOADS = (
 
 
 def text(seed: str, num_words: int, first: int = 0) -> str:
-    """`num_words` seeded words; `first` chooses the second, so that neighbours part at once.
+    """``num_words`` seeded words; ``first`` chooses the second, so that neighbours part at once.
 
     The fixed first word keeps the count exact: a word without a space before it may split in two.
     """
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311  (words, no secrets)
     chosen = ["About", WORDS[first % len(WORDS)], *rng.choices(WORDS, k=num_words)]
     return " ".join(chosen[:num_words])
 
 
-def prompts(workload: Workload, ruler: Ruler) -> tuple[Prompt, ...]:
-    return tuple(_prompt(workload, index, ruler) for index in range(len(workload.shapes)))
+def prompts(workload: Workload, ruler: Ruler, seed: str = "") -> tuple[Prompt, ...]:
+    """Another seed makes prompts that no server has seen: it may keep those of an earlier run."""
+    name = f"{seed}{workload.name}"
+    return tuple(_prompt(workload, name, index, ruler) for index in range(len(workload.shapes)))
 
 
-def _prompt(workload: Workload, index: int, ruler: Ruler) -> Prompt:
+def _prompt(workload: Workload, name: str, index: int, ruler: Ruler) -> Prompt:
     shape = workload.shapes[index]
-    seed = f"{workload.name}/{index}"
+    seed = f"{name}/{index}"
     if not workload.num_system_tokens:
         num_words = ruler.words(shape.num_prompt_tokens - ruler.user_overhead)
         return Prompt((Message("user", text(seed, num_words, index)),), shape.num_output_tokens)
-    head = text(f"{workload.name}/system", ruler.words(workload.num_system_tokens))
+    head = text(f"{name}/system", ruler.words(workload.num_system_tokens))
     rest = shape.num_prompt_tokens - workload.num_system_tokens - ruler.system_overhead
     user = text(seed, ruler.words(rest), index)
     return Prompt((Message("system", head), Message("user", user)), shape.num_output_tokens)

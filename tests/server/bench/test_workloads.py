@@ -1,6 +1,6 @@
 import pytest
 
-from tests.bench.workloads import (
+from gguf_server.bench.workloads import (
     PLAIN_RULER,
     WORKLOADS,
     Message,
@@ -62,3 +62,20 @@ def test_the_ruler_finds_overhead_and_words_from_three_sizes() -> None:
 def test_a_text_has_at_least_one_word_whatever_the_template_costs() -> None:
     assert RULER.words(-5) == 1
     assert Message("user", text("seed", 1)).content == "About"
+
+
+def test_another_seed_asks_what_no_server_has_seen() -> None:
+    first, second = (prompts(BY_NAME["shared"], RULER, seed) for seed in ("a", "b"))
+    assert {prompt.messages for prompt in first}.isdisjoint(prompt.messages for prompt in second)
+    assert first[0].messages[0] != second[0].messages[0]
+
+
+def test_a_scaled_workload_keeps_its_mixture_and_its_title_says_its_size() -> None:
+    scaled = BY_NAME["mixed"].scaled(concurrency=3, num_requests=6)
+    assert [shape.num_prompt_tokens for shape in scaled.shapes] == [94, 94, 94, 1200, 94, 94]
+    assert scaled.title.startswith("6 requests, 3 at once, ")
+    assert BY_NAME["mixed"].scaled() == BY_NAME["mixed"]
+
+
+def test_no_more_are_open_at_once_than_there_are_requests() -> None:
+    assert len(BY_NAME["single"].scaled(concurrency=4).shapes) == 4

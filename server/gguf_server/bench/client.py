@@ -1,0 +1,180 @@
+"""Streams one chat answer and notes when its texts came. The same client drives every server."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from gguf_server.bench.http import BrokenAnswer, request
+from gguf_server.bench.workloads import Prompt
+from gguf_server.endpoint import OK, Endpoint, Refusal
+
+CHAT_PATH = "/v1/chat/completions"
+_GET_TIMEOUT_SECONDS = 30.0  # such answers are not computed
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is asked, and how."""
+
+    endpoint: Endpoint
+    model: str
+    timeout_seconds: float = 600.0
+    # Answers of exactly the length asked for: an extension that some servers refuse.
+    ignore_eos: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """``kind`` is one of few words, to be counted; the message is the first thing to read."""
+
+    kind: str
+    message: str
+
+
+class RequestFailed(Exception):
+    """Ends one request; it becomes the failure of its outcome."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = Failure(kind, message)
+
+
+class Refused(RequestFailed):
+    """The server answered, with another status than 200."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"HTTP {refusal.status}", f"HTTP {refusal.status}: {refusal.message}")
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one request saw; times are seconds of one monotonic clock."""
+
+    submitted_at: float
+    finished_at: float
+    text_at: tuple[float, ...]
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_output_tokens: int = 0
+    num_missing_tokens: int = 0
+    failure: Failure | None = None
+
+
+class EventDecoder:
+    """Cuts a byte stream into the data of its events, wherever the network split it."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+
+@dataclass(slots=True)
+class Transcript:
+    """Collects one stream's events; the server's usage counts the tokens, else the events do."""
+
+    text_at: list[float] = field(default_factory=list)
+    usage: dict[str, Any] = field(default_factory=dict)
+    done: bool = False
+
+    def take(self, data: bytes, now: float) -> None:
+        if data == b"[DONE]":
+            self.done = True
+            return
+        event = _object(data)
+        if "error" in event:
+            raise RequestFailed("error event", Refusal.of(event).message)
+        if any(_text(choice) for choice in event.get("choices") or ()):
+            self.text_at.append(now)
+        self.usage = event.get("usage") or self.usage
+
+    def outcome(self, prompt: Prompt, submitted_at: float, failure: Failure | None) -> Outcome:
+        details = self.usage.get("prompt_tokens_details") or {}
+        num_output_tokens = self.usage.get("completion_tokens", len(self.text_at))
+        is_counted = failure is None and "completion_tokens" in self.usage
+        return Outcome(
+            submitted_at=submitted_at,
+            finished_at=time.perf_counter(),
+            text_at=tuple(self.text_at),
+            num_prompt_tokens=self.usage.get("prompt_tokens", 0),
+            num_cached_tokens=details.get("cached_tokens") or 0,
+            num_output_tokens=num_output_tokens,
+            num_missing_tokens=prompt.max_tokens - num_output_tokens if is_counted else 0,
+            failure=failure,
+        )
+
+
+async def stream_chat(target: Target, prompt: Prompt) -> Outcome:
+    """Never raises for what a server does: a failed request is an Outcome with its failure."""
+    transcript = Transcript()
+    failure: Failure | None = None
+    submitted_at = time.perf_counter()
+    try:
+        await converse(target, prompt, transcript)
+    except RequestFailed as exc:
+        failure = exc.failure
+    except BrokenAnswer as exc:
+        failure = Failure("broken answer", str(exc))
+    except OSError as exc:
+        failure = Failure("no connection", target.endpoint.unreachable(exc).message)
+    return transcript.outcome(prompt, submitted_at, failure)
+
+
+async def converse(target: Target, prompt: Prompt, transcript: Transcript) -> None:
+    """One request, to its very end."""
+    body = chat_body(target, prompt)
+    try:
+        async with (
+            asyncio.timeout(target.timeout_seconds),
+            request(target.endpoint, "POST", CHAT_PATH, body) as response,
+        ):
+            if response.status != OK:
+                raise Refused(Refusal.read(response.status, await response.body()))
+            decoder = EventDecoder()
+            async for part in response.parts():
+                now = time.perf_counter()
+                for data in decoder.feed(part):
+                    transcript.take(data, now)
+    except TimeoutError:
+        raise RequestFailed("timeout", f"no end after {target.timeout_seconds:g} s") from None
+    if not transcript.done:
+        raise RequestFailed("broken answer", "the stream ended before [DONE]")
+
+
+async def get(endpoint: Endpoint, path: str) -> tuple[int, bytes]:
+    async with (
+        asyncio.timeout(_GET_TIMEOUT_SECONDS),
+        request(endpoint, "GET", path) as response,
+    ):
+        return response.status, await response.body()
+
+
+def chat_body(target: Target, prompt: Prompt) -> bytes:
+    """Greedy, of exact length, with the usage at the end; nothing else departs from defaults."""
+    wanted = {
+        "model": target.model,
+        "messages": [{"role": each.role, "content": each.content} for each in prompt.messages],
+        "max_tokens": prompt.max_tokens,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    return json.dumps(wanted | ({"ignore_eos": True} if target.ignore_eos else {})).encode()
+
+
+def _text(choice: dict[str, Any]) -> str | None:
+    delta: dict[str, Any] = choice.get("delta") or {}
+    return delta.get("content") or delta.get("reasoning_content")
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        raise RequestFailed("broken answer", f"an event is not JSON: {data[:60]!r}") from None
+    return value if isinstance(value, dict) else {}

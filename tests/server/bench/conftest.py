@@ -1,0 +1,3 @@
+from tests.server.chat.conftest import fake
+
+__all__ = ["fake"]
