@@ -6,12 +6,24 @@ A flag beats the environment, the environment beats the default. ``--kv-layout``
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from gguf_server.errors import SettingsError
+from gguf_server.options import (
+    Parser,
+    adapters,
+    keys,
+    on_off,
+    option,
+    real,
+    reals,
+    texts,
+    whole,
+    word,
+)
 from gguf_server.wire.messages import (
     CacheType,
     EngineConfig,
@@ -28,175 +40,88 @@ MAX_SLOT_IDS = 256  # LLAMA_MAX_SEQ
 
 LogFormat = Literal["console", "json"]
 
-Parser = Callable[[str], Any]
-
-
-def _option(default: object, parse: Parser, help_text: str, metavar: str = "") -> Any:
-    return field(default=default, metadata={"parse": parse, "help": help_text, "metavar": metavar})
-
-
-def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Parser:
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not minimum <= value <= maximum:
-            limits = f"from {minimum:g}" + ("" if maximum == _NO_LIMIT else f" to {maximum:g}")
-            noun = "a whole number" if kind is int else "a number"
-            msg = f"needs {noun} {limits}, not {text!r}"
-            raise ValueError(msg)
-        return value
-
-    return parse
-
-
-_NO_LIMIT = 1e18  # nobody means more, and it fits into a message; "inf" is refused
-
-
-def _int(minimum: int, maximum: float = _NO_LIMIT) -> Parser:
-    return _number(int, minimum, maximum)
-
-
-def _float(minimum: float, maximum: float = _NO_LIMIT) -> Parser:
-    return _number(float, minimum, maximum)
-
-
-def _choice(literal: object) -> Parser:
-    values = get_args(literal)
-
-    def parse(text: str) -> str:
-        if text not in values:
-            msg = f"needs one of {', '.join(values)}, not {text!r}"
-            raise ValueError(msg)
-        return text
-
-    return parse
-
-
-def _flag(text: str) -> bool:
-    words = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
-    if text.lower() not in words:
-        msg = f"needs on or off, not {text!r}"
-        raise ValueError(msg)
-    return words[text.lower()]
-
-
-def _word(default: str, literal: object, help_text: str) -> Any:
-    words = ", ".join(get_args(literal))
-    return _option(default, _choice(literal), f"{help_text}: {words}", "WORD")
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _keys(text: str) -> tuple[str, ...]:
-    keys = _list(text)
-    if not keys:
-        msg = "has no key in it; leave it out to serve without keys"
-        raise ValueError(msg)
-    return keys
-
-
-def _floats(text: str) -> tuple[float, ...]:
-    return tuple(_float(0)(part) for part in _list(text))
-
-
-def _lora(text: str) -> tuple[LoraFile, ...]:
-    """``a.gguf,b.gguf:0.5``"""
-    adapters = []
-    for part in _list(text):
-        path, separator, scale = part.rpartition(":")
-        adapters.append(
-            LoraFile(path, _float(-100, 100)(scale)) if separator else LoraFile(part, 1)
-        )
-    return tuple(adapters)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All options of ``gguf-server serve``, in the order of ``--help``."""
 
     # What is served
-    model: str = _option("", str, "GGUF file; default: the embedded SmolLM2-135M", "FILE")
-    served_model_name: str = _option("", str, "name in the API; default: the file's", "NAME")
-    embeddings: bool = _option(
+    model: str = option("", str, "GGUF file; default: the embedded SmolLM2-135M", "FILE")
+    served_model_name: str = option("", str, "name in the API; default: the file's", "NAME")
+    embeddings: bool = option(
         False,  # noqa: FBT003
-        _flag,
+        on_off,
         "serve embeddings too, in a context of their own: on, off",
         "WORD",
     )
-    chat_template: str = _option("", str, "Jinja file instead of the model's template", "FILE")
-    lora: tuple[LoraFile, ...] = _option(
-        (), _lora, "adapters for all requests: a.gguf,b.gguf:0.5", "FILES"
+    chat_template: str = option("", str, "Jinja file instead of the model's template", "FILE")
+    lora: tuple[LoraFile, ...] = option(
+        (), adapters, "adapters for all requests: a.gguf,b.gguf:0.5", "FILES"
     )
 
     # HTTP
-    host: str = _option("127.0.0.1", str, "address to listen on")
-    port: int = _option(8000, _int(0, 65535), "port to listen on; 0 takes a free one", "N")
-    tls_cert: str = _option("", str, "PEM file with the certificate (chain), for HTTPS", "FILE")
-    tls_key: str = _option("", str, "PEM file with its private key", "FILE")
-    api_keys: tuple[str, ...] = _option((), _keys, "keys that may call the API", "KEYS")
-    api_key_file: str = _option("", str, "file with one API key a line", "FILE")
-    cors_origins: tuple[str, ...] = _option(
-        (), _list, "origins that browsers may call from", "URLS"
-    )
-    max_body_bytes: int = _option(8 << 20, _int(1024), "largest request body", "N")
-    max_waiting: int = _option(64, _int(0), "requests that may wait for a slot; then 429", "N")
+    host: str = option("127.0.0.1", str, "address to listen on")
+    port: int = option(8000, whole(0, 65535), "port to listen on; 0 takes a free one", "N")
+    tls_cert: str = option("", str, "PEM file with the certificate (chain), for HTTPS", "FILE")
+    tls_key: str = option("", str, "PEM file with its private key", "FILE")
+    api_keys: tuple[str, ...] = option((), keys, "keys that may call the API", "KEYS")
+    api_key_file: str = option("", str, "file with one API key a line", "FILE")
+    cors_origins: tuple[str, ...] = option((), texts, "origins that browsers may call from", "URLS")
+    max_body_bytes: int = option(8 << 20, whole(1024), "largest request body", "N")
+    max_waiting: int = option(64, whole(0), "requests that may wait for a slot; then 429", "N")
 
     # Memory and batching
-    context: int = _option(
-        0, _int(0), "tokens of one request, prompt and answer; 0: the model's, at most 4096", "N"
+    context: int = option(
+        0, whole(0), "tokens of one request, prompt and answer; 0: the model's, at most 4096", "N"
     )
-    slots: int = _option(8, _int(1, MAX_SLOT_IDS), "requests computed at once", "N")
-    kv_layout: str = _word("split", KvLayout, "KV cache, a stream for each slot or one pool")
-    kv_cells: int = _option(0, _int(0), "size of a unified cache; 0: slots x context", "N")
-    retained_prefixes: int = _option(
-        0, _int(0, MAX_SLOT_IDS - 1), "slots beyond the running ones that only keep prefixes", "N"
+    slots: int = option(8, whole(1, MAX_SLOT_IDS), "requests computed at once", "N")
+    kv_layout: str = word("split", KvLayout, "KV cache, a stream for each slot or one pool")
+    kv_cells: int = option(0, whole(0), "size of a unified cache; 0: slots x context", "N")
+    retained_prefixes: int = option(
+        0, whole(0, MAX_SLOT_IDS - 1), "slots beyond the running ones that only keep prefixes", "N"
     )
-    cache_type_k: str = _word("f16", CacheType, "type of cached keys")
-    cache_type_v: str = _word("f16", CacheType, "type of cached values")
-    max_batch_tokens: int = _option(512, _int(16), "most tokens of one step", "N")
-    step_target_seconds: float = _option(
-        0.4, _float(0.001), "aim for a step while streams run; bounds their pauses", "S"
+    cache_type_k: str = word("f16", CacheType, "type of cached keys")
+    cache_type_v: str = word("f16", CacheType, "type of cached values")
+    max_batch_tokens: int = option(512, whole(16), "most tokens of one step", "N")
+    step_target_seconds: float = option(
+        0.4, real(0.001), "aim for a step while streams run; bounds their pauses", "S"
     )
-    output_reservation_tokens: int = _option(
-        256, _int(1), "cells kept for an answer at admission (unified cache)", "N"
+    output_reservation_tokens: int = option(
+        256, whole(1), "cells kept for an answer at admission (unified cache)", "N"
     )
-    host_cache_bytes: int = _option(
-        -1, _int(-1), "host memory for evicted prefixes; -1: what the container can spare", "N"
+    host_cache_bytes: int = option(
+        -1, whole(-1), "host memory for evicted prefixes; -1: what the container can spare", "N"
     )
 
     # Computing
-    n_gpu_layers: int = _option(-1, _int(-1), "layers on the GPU; -1: all", "N")
-    n_cpu_moe: int = _option(0, _int(0), "layers whose experts stay on the CPU", "N")
-    tensor_split: tuple[float, ...] = _option((), _floats, "share of each GPU: 3,1", "LIST")
-    threads: int = _option(0, _int(0), "CPU threads for decode; 0: all usable", "N")
-    threads_batch: int = _option(0, _int(0), "CPU threads for prefill; 0: as --threads", "N")
-    flash_attention: str = _word("auto", FlashAttention, "flash attention")
-    load_mode: str = _word("auto", LoadMode, "how the file is read")
-    rope_scaling: str = _word("model", RopeScaling, "RoPE scaling")
-    rope_freq_base: float = _option(0.0, _float(0), "RoPE base frequency; 0: the model's", "F")
-    rope_freq_scale: float = _option(0.0, _float(0), "RoPE frequency scale; 0: the model's", "F")
-    yarn_orig_ctx: int = _option(0, _int(0), "YaRN original context; 0: the model's", "N")
+    n_gpu_layers: int = option(-1, whole(-1), "layers on the GPU; -1: all", "N")
+    n_cpu_moe: int = option(0, whole(0), "layers whose experts stay on the CPU", "N")
+    tensor_split: tuple[float, ...] = option((), reals, "share of each GPU: 3,1", "LIST")
+    threads: int = option(0, whole(0), "CPU threads for decode; 0: all usable", "N")
+    threads_batch: int = option(0, whole(0), "CPU threads for prefill; 0: as --threads", "N")
+    flash_attention: str = word("auto", FlashAttention, "flash attention")
+    load_mode: str = word("auto", LoadMode, "how the file is read")
+    rope_scaling: str = word("model", RopeScaling, "RoPE scaling")
+    rope_freq_base: float = option(0.0, real(0), "RoPE base frequency; 0: the model's", "F")
+    rope_freq_scale: float = option(0.0, real(0), "RoPE frequency scale; 0: the model's", "F")
+    yarn_orig_ctx: int = option(0, whole(0), "YaRN original context; 0: the model's", "N")
 
     # Bad days
-    drain_delay_seconds: float = _option(
-        0.0, _float(0), "at SIGTERM, keep accepting for so long, not ready", "S"
+    drain_delay_seconds: float = option(
+        0.0, real(0), "at SIGTERM, keep accepting for so long, not ready", "S"
     )
-    drain_grace_seconds: float = _option(
-        30.0, _float(0), "then let open requests finish for so long", "S"
+    drain_grace_seconds: float = option(
+        30.0, real(0), "then let open requests finish for so long", "S"
     )
-    step_stall_seconds: float = _option(
-        30.0, _float(0.5), "an engine silent for longer is replaced (more if warm-up was slow)", "S"
+    step_stall_seconds: float = option(
+        30.0, real(0.5), "an engine silent for longer is replaced (more if warm-up was slow)", "S"
     )
-    load_stall_seconds: float = _option(
-        300.0, _float(0.5), "a load without any progress for longer is given up", "S"
+    load_stall_seconds: float = option(
+        300.0, real(0.5), "a load without any progress for longer is given up", "S"
     )
-    max_crashes: int = _option(3, _int(1), "engine crashes within the window until exit", "N")
-    crash_window_seconds: float = _option(600.0, _float(1), "the window", "S")
-    termination_log: str = _option(
+    max_crashes: int = option(3, whole(1), "engine crashes within the window until exit", "N")
+    crash_window_seconds: float = option(600.0, real(1), "the window", "S")
+    termination_log: str = option(
         "/dev/termination-log",
         str,
         "the reason of a failure is written there, if it exists",
@@ -204,8 +129,8 @@ class Settings:
     )
 
     # Logs
-    log_level: str = _word("info", LogLevel, "least level that is logged")
-    log_format: str = _word("console", LogFormat, "how log lines look")
+    log_level: str = word("info", LogLevel, "least level that is logged")
+    log_format: str = word("console", LogFormat, "how log lines look")
 
     @classmethod
     def read(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -301,10 +226,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 class ClientSettings:
     """What the verbs that are clients have in common; of the environment they read little."""
 
-    url: str = _option("http://127.0.0.1:8000", str, "the server, with or without /v1")
-    model: str = _option("", str, "which model; default: the first that it lists", "NAME")
-    api_key: str = _option("", str.strip, "bearer token; default: OPENAI_API_KEY", "KEY")
-    json: bool = _option(False, _flag, "print JSON")  # noqa: FBT003
+    url: str = option("http://127.0.0.1:8000", str, "the server, with or without /v1")
+    model: str = option("", str, "which model; default: the first that it lists", "NAME")
+    api_key: str = option("", str.strip, "bearer token; default: OPENAI_API_KEY", "KEY")
+    json: bool = option(False, on_off, "print JSON")  # noqa: FBT003
 
     @classmethod
     def read(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Self:
@@ -320,11 +245,11 @@ class ClientSettings:
 class ChatSettings(ClientSettings):
     """All options of ``gguf-server chat``."""
 
-    system: str = _option("", str, "the system message")
-    temperature: float | None = _option(None, _float(0), "default: the server's", "T")
-    max_tokens: int | None = _option(None, _int(1), "longest answer; default: the server's", "N")
-    timeout_seconds: float = _option(
-        600.0, _float(0.01), "give up when nothing comes for so long", "S"
+    system: str = option("", str, "the system message")
+    temperature: float | None = option(None, real(0), "default: the server's", "T")
+    max_tokens: int | None = option(None, whole(1), "longest answer; default: the server's", "N")
+    timeout_seconds: float = option(
+        600.0, real(0.01), "give up when nothing comes for so long", "S"
     )
 
 
@@ -332,11 +257,11 @@ class ChatSettings(ClientSettings):
 class BenchSettings(ClientSettings):
     """All options of ``gguf-server bench``."""
 
-    workload: tuple[str, ...] = _option((), _list, "only these workloads", "NAMES")
-    concurrency: int = _option(0, _int(1), "requests open at once; default: the workload's", "N")
-    requests: int = _option(0, _int(1), "requests of each; default: the workload's", "N")
-    timeout_seconds: float = _option(600.0, _float(0.01), "give up on a request after", "S")
-    seed: str = _option("", str, "of the prompts; default: another each time, so none is cached")
+    workload: tuple[str, ...] = option((), texts, "only these workloads", "NAMES")
+    concurrency: int = option(0, whole(1), "requests open at once; default: the workload's", "N")
+    requests: int = option(0, whole(1), "requests of each; default: the workload's", "N")
+    timeout_seconds: float = option(600.0, real(0.01), "give up on a request after", "S")
+    seed: str = option("", str, "of the prompts; default: another each time, so none is cached")
 
 
 def add_client_flags(parser: argparse.ArgumentParser, settings: type[ClientSettings]) -> None:
@@ -347,7 +272,7 @@ def add_client_flags(parser: argparse.ArgumentParser, settings: type[ClientSetti
         flag, default = _client_flag(each.name), argparse.SUPPRESS
         if each.name == "url":
             parser.add_argument("url", nargs="?", metavar="URL", default=default, help=text)
-        elif each.metadata["parse"] is _flag:
+        elif each.metadata["parse"] is on_off:
             parser.add_argument(flag, action="store_const", const="on", default=default, help=text)
         else:
             metavar = each.metadata["metavar"] or "TEXT"

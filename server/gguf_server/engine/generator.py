@@ -226,7 +226,7 @@ class Generator:
             reason = "stop"
         if reason is not None and not sequence.text.stopped:
             text += sequence.text.flush()
-        # An end has no text. Who scores a prompt counts tokens and expects each that was generated.
+        # An end has no text. Who scores a prompt counts tokens and expects all that were generated.
         logprobs = () if is_end and not sequence.scores_prompt else sampled.logprobs
         self._outcome.deltas.append(TextDelta(sequence.id, text, 1, logprobs))
         if reason is not None:
