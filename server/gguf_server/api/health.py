@@ -109,6 +109,9 @@ def _body(status: Status) -> dict[str, object]:
             "elapsed_seconds": round(status.elapsed_seconds, 1),
             "remaining_seconds": _rounded(status.remaining_seconds),
         }
+    facts = status.facts
+    if status.state is State.READY and facts is not None and facts.generates:
+        body["prefix_reuse"] = facts.prefix_reuse or "on"
     return body | {"restarts": status.restarts, "message": describe(status)}
 
 

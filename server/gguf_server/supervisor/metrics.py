@@ -37,9 +37,12 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._request_series()
         self._step_series()
+        self._host_series()
         self._engine_series()
         self._last_preempted = 0
         self._last_evicted = 0
+        self._last_host_hits = 0
+        self._last_host_failures = 0
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""
@@ -93,6 +96,13 @@ class Metrics:
         self._preemptions.inc(stats.preempted - self._last_preempted)
         self._evictions.inc(stats.evicted - self._last_evicted)
         self._last_preempted, self._last_evicted = stats.preempted, stats.evicted
+        self._host_bytes.set(stats.host_bytes)
+        self._host_limit.set(stats.host_limit_bytes)
+        self._host_entries.set(stats.host_entries)
+        self._host_hits.inc(stats.host_restored_tokens - self._last_host_hits)
+        self._host_failures.inc(stats.host_failed_restores - self._last_host_failures)
+        self._last_host_hits = stats.host_restored_tokens
+        self._last_host_failures = stats.host_failed_restores
         if stats.prefill_tokens > self._largest_prefill:
             self._largest_prefill = stats.prefill_tokens
             self._prefill_max.set(stats.prefill_tokens)
@@ -107,10 +117,16 @@ class Metrics:
         for stage, seconds in facts.load_seconds.items():
             self._load_seconds.labels(stage).set(seconds)
         self._last_preempted = self._last_evicted = 0
+        self._last_host_hits = self._last_host_failures = 0
+        self._prefix_reuse.clear()
+        if facts.generates:
+            self._prefix_reuse.labels(facts.memory_kind).set(0 if facts.prefix_reuse else 1)
 
     def lost(self, cause: str) -> None:
         self._restarts.labels(cause).inc()
         for gauge in (self._running, self._waiting, self._kv_used, self._kv_usage):
+            gauge.set(0)
+        for gauge in (self._host_bytes, self._host_entries):
             gauge.set(0)
 
     # --- series ------------------------------------------------------------------------------
@@ -164,7 +180,21 @@ class Metrics:
         self._kv_usage = self._gauge("kv_cache_usage_ratio", "KV cells in use, 0 to 1.")
         self._num_kv_cells = 1
 
+    def _host_series(self) -> None:
+        self._host_bytes = self._gauge("host_cache_bytes", "Evicted prefixes in host memory.")
+        self._host_limit = self._gauge("host_cache_limit_bytes", "The most that may be.")
+        self._host_entries = self._gauge("host_cache_entries", "How many prefixes they are.")
+        self._host_hits = self._counter(
+            "host_cache_restored_tokens", "Prompt tokens restored from host memory."
+        )
+        self._host_failures = self._counter(
+            "host_cache_failed_restores", "Prefixes computed again: they could not be restored."
+        )
+
     def _engine_series(self) -> None:
+        self._prefix_reuse = self._gauge(
+            "prefix_reuse", "Whether prefixes are reused, by kind of model memory.", "memory"
+        )
         self._kv_total = self._gauge("kv_cells_total", "KV cells there are.")
         self._restarts = self._counter("engine_restarts", "Engines lost.", "cause")
         for cause in _CAUSES:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from gguf_server.api.health import health, livez, readyz, startupz
 from gguf_server.supervisor.status import State, Status
@@ -70,6 +71,14 @@ def test_the_body_names_the_state(status: Status, word: str):
 @pytest.mark.parametrize("probe", [startupz, readyz, livez])
 def test_a_failure_carries_its_reason(probe):
     assert "gave up after 3 crashes" in str(probe(FAILED).body["message"])
+
+
+def test_a_ready_server_says_whether_it_reuses_prefixes():
+    assert startupz(READY).body["prefix_reuse"] == "on"
+    assert READY.facts is not None
+    facts = structs.replace(READY.facts, prefix_reuse="The model is odd.")
+    assert startupz(replace(READY, facts=facts)).body["prefix_reuse"] == "The model is odd."
+    assert "prefix_reuse" not in startupz(LOADING).body
 
 
 def test_a_replacement_says_what_happened_to_the_last_engine():

@@ -5,17 +5,13 @@ from dataclasses import dataclass
 import pytest
 
 from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
-from gguf_server.engine.scheduler import (
-    MIN_SHARED_TOKENS,
-    CopyPrefix,
-    KvOperation,
-    Limits,
-    Scheduler,
-    StepPlan,
-    Truncate,
-)
+from gguf_server.engine.host import HostCache
+from gguf_server.engine.memory import Memory
+from gguf_server.engine.operations import CopyPrefix, Operation, Restore, Save, Truncate
+from gguf_server.engine.scheduler import Limits, Scheduler, StepPlan
 from gguf_server.engine.sequence import Sequence
-from tests.fakes import FakeSampler
+from gguf_server.engine.slots import MIN_SHARED_TOKENS, Slots
+from tests.fakes import FakeSampler, FakeState
 
 CONTEXT = 200
 ANY_BUDGET = 1000
@@ -27,6 +23,8 @@ def tokens(start: int, count: int) -> list[int]:
 
 
 COMMON = tokens(1000, 40)
+WHOLE = Memory()
+STATE = Memory(exact=True)
 
 
 @dataclass
@@ -34,6 +32,8 @@ class Desk:
     """A scheduler and what a loop does to it, without a model."""
 
     scheduler: Scheduler
+    host: HostCache
+    first_positions: list[int]
     last_id: int = 0
 
     def submit(self, prompt: list[int], max_tokens: int = 100) -> Sequence:
@@ -52,13 +52,15 @@ class Desk:
         """Admit, compute, and give each that asks for output a token that nobody else has."""
         self.scheduler.admit()
         plan = self.scheduler.plan(budget)
-        self.scheduler.advance(plan)
+        for operation in [*plan.operations, *self.scheduler.advance(plan)]:
+            if isinstance(operation, Save):
+                self.host.put(operation.tokens, FakeState(operation.tokens))
         for work in plan.work:
             if work.chunk.num_outputs:
                 work.sequence.append(100_000 + len(work.sequence.tokens), is_end=False)
         return plan
 
-    def run(self, prompt: list[int]) -> tuple[Sequence, list[KvOperation]]:
+    def run(self, prompt: list[int]) -> tuple[Sequence, list[Operation]]:
         """Seat one more sequence and compute its prompt."""
         sequence = self.submit(prompt)
         operations = self.step().operations
@@ -78,17 +80,19 @@ def make_desk(
     slots: int = 4,
     slot_ids: int = 4,
     num_cells: int | None = None,
-    reuse: bool = True,
+    memory: Memory | None = WHOLE,
+    host_bytes: int = 0,
     reservation: int = 10,
 ) -> Desk:
     """``num_cells`` None is a split cache."""
     cells: Cells = (
         SplitCells(slot_ids, CONTEXT) if num_cells is None else UnifiedCells(slot_ids, num_cells)
     )
-    limits = Limits(
-        slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation, scored_tokens=8
-    )
-    return Desk(Scheduler(limits, cells))
+    limits = Limits(slots, output_reservation_tokens=reservation, scored_tokens=8)
+    host = HostCache(memory or WHOLE, host_bytes)
+    first_positions = [0] * slot_ids
+    table = Slots(slot_ids, cells, memory, host, first_positions.__getitem__)
+    return Desk(Scheduler(limits, table), host, first_positions)
 
 
 # --- the choice of a seat ------------------------------------------------------------------------
@@ -198,12 +202,12 @@ def test_a_prefix_is_copied_only_from_a_certain_length(shared: int, copied: bool
     desk = make_desk()
     lender, _ = desk.run(COMMON[:shared] + tokens(2000, 50))
     sequence, operations = desk.run(COMMON[:shared] + tokens(3000, 50))
-    wanted: list[KvOperation] = [CopyPrefix(lender.slot, 1, shared)] if copied else []
+    wanted: list[Operation] = [CopyPrefix(lender.slot, 1, shared)] if copied else []
     assert (sequence.slot, operations) == (1, wanted)
 
 
 def test_without_reuse_a_slot_is_emptied_when_its_sequence_ends() -> None:
-    desk = make_desk(reuse=False)
+    desk = make_desk(memory=None)
     desk.leave_idle(COMMON)
     sequence, operations = desk.run(COMMON)
     assert (sequence.slot, operations) == (0, [Truncate(0, 0)])
@@ -397,3 +401,147 @@ def test_a_waiting_request_can_be_cancelled() -> None:
     sequence = desk.submit(COMMON)
     assert desk.scheduler.cancel(sequence.id) is sequence
     assert desk.scheduler.is_idle
+
+
+# --- windows -------------------------------------------------------------------------------------
+
+
+def test_a_prefix_whose_window_is_gone_is_computed_again() -> None:
+    desk = make_desk(memory=Memory(window_tokens=10))
+    slot = desk.leave_idle(COMMON + tokens(2000, 20))
+    for first, num_computed in ((31, 40), (32, 0)):
+        desk.first_positions[slot] = first
+        offer = desk.scheduler._slots.find([*COMMON, 7], 40)
+        assert offer.seat.num_tokens == num_computed, "the next token looks back to position 31"
+
+
+def test_a_request_does_not_wait_for_what_has_been_computed_and_is_gone() -> None:
+    desk = make_desk(memory=Memory(window_tokens=10))
+    lender, _ = desk.run(COMMON + tokens(2000, 50))
+    desk.first_positions[lender.slot] = 60
+    sequence, operations = desk.run([*COMMON, 7])
+    assert (sequence.slot, operations) == (1, [])
+
+
+# --- states that cannot be cut -------------------------------------------------------------------
+
+
+def chunk_lengths(desk: Desk, sequence: Sequence, steps: int) -> list[int]:
+    lengths = []
+    for _ in range(steps):
+        works = desk.step().work
+        lengths += [len(w.chunk.tokens) for w in works if w.sequence is sequence]
+    return lengths
+
+
+def test_a_state_is_saved_before_the_last_token_of_a_prompt() -> None:
+    desk = make_desk(memory=STATE, host_bytes=10_000)
+    first = desk.submit(COMMON)
+    assert chunk_lengths(desk, first, 2) == [39, 1]
+    assert desk.host.covers(COMMON[:39])
+    again, operations = desk.run(COMMON)
+    assert [(type(op), op.num_tokens) for op in operations if isinstance(op, Restore)] == [
+        (Restore, 39)
+    ]
+    assert again.num_computed == 40
+
+
+def test_where_a_prompt_leaves_what_others_began_with_a_state_is_saved_for_the_next() -> None:
+    desk = make_desk(memory=STATE, host_bytes=10_000)
+    desk.leave_idle(COMMON + tokens(2000, 30))
+    second = desk.submit(COMMON + tokens(3000, 30))
+    assert chunk_lengths(desk, second, 3) == [40, 29, 1]
+    third = desk.submit(COMMON + tokens(4000, 30))
+    assert chunk_lengths(desk, third, 1) == [29]
+    assert third.num_computed == 69
+
+
+def test_a_request_waits_while_another_computes_up_to_where_they_part() -> None:
+    desk = make_desk(memory=STATE, host_bytes=10_000)
+    first = desk.submit(COMMON + tokens(2000, 30))
+    desk.step(budget=20)
+    second = desk.submit(COMMON + tokens(3000, 30))
+    desk.step(budget=30)
+    assert (first.num_computed, second.slot) == (40, -1)
+    desk.step(budget=30)
+    assert second.slot >= 0
+    assert desk.scheduler.num_running == 2
+    assert first.num_computed + second.num_computed == 40 + 40 + 30
+
+
+def test_a_request_does_not_wait_for_a_stream_to_pass_where_they_part() -> None:
+    desk = make_desk(memory=STATE, host_bytes=10_000)
+    stream = desk.submit(COMMON)
+    desk.step()
+    desk.step()
+    desk.scheduler._preempt()
+    assert stream.num_output_tokens == 1
+    desk.host.put(stream.tokens[:40], FakeState(stream.tokens[:40]))
+    second = desk.submit([*stream.tokens, 7])
+    assert desk.scheduler.admit() == [second]
+    assert stream.is_decoding
+
+
+def test_an_idle_state_is_taken_over_whole_and_never_copied_or_cut() -> None:
+    desk = make_desk(memory=STATE)
+    slot = desk.leave_idle(COMMON)
+    longer, operations = desk.run(COMMON + tokens(2000, 5))
+    assert (longer.slot, operations) == (slot, [])
+    other, operations = desk.run(COMMON + tokens(3000, 5))
+    assert (other.slot, operations) == (1, [])
+
+
+def test_without_host_memory_nobody_waits_for_a_state_that_will_not_be_saved() -> None:
+    desk = make_desk(memory=STATE)
+    desk.submit(COMMON + tokens(2000, 30))
+    desk.step(budget=20)
+    second = desk.submit(COMMON + tokens(3000, 30))
+    desk.step(budget=20)
+    assert second.slot >= 0
+
+
+# --- host memory ---------------------------------------------------------------------------------
+
+
+def test_an_evicted_prefix_is_saved_and_comes_back() -> None:
+    desk = make_desk(slots=1, slot_ids=1, host_bytes=10_000)
+    desk.leave_idle(COMMON)
+    _, operations = desk.run(tokens(2000, 20))
+    assert operations == [Save(0, COMMON), Truncate(0, 0)]
+    desk.scheduler.cancel(2)
+    back, operations = desk.run([*COMMON, 7])
+    assert [type(operation) for operation in operations] == [Save, Restore]
+    assert back.num_computed == 41
+
+
+def test_what_another_slot_or_the_host_has_is_not_saved() -> None:
+    desk = make_desk(slots=2, slot_ids=2, host_bytes=10_000)
+    desk.leave_idle(COMMON[:20])
+    desk.run(COMMON + tokens(2000, 1))
+    _, operations = desk.run(tokens(3000, 20))
+    assert not any(isinstance(operation, Save) for operation in operations)
+
+
+def test_a_short_prefix_is_not_worth_saving() -> None:
+    desk = make_desk(slots=1, slot_ids=1, host_bytes=10_000)
+    desk.leave_idle(COMMON[: MIN_SHARED_TOKENS - 1])
+    _, operations = desk.run(tokens(3000, 20))
+    assert operations == [Truncate(0, 0)]
+
+
+def test_room_is_made_for_the_whole_of_what_comes_back() -> None:
+    desk = make_desk(num_cells=100, slots=4, host_bytes=10_000)
+    desk.host.put(tokens(5000, 60), FakeState(tokens(5000, 60)))
+    desk.leave_idle(tokens(2000, 60))
+    sequence, operations = desk.run([*tokens(5000, 20), 7])
+    assert [type(operation) for operation in operations] == [Save, Truncate, Restore]
+    assert sequence.num_computed == 21
+
+
+def test_a_sequence_whose_slot_was_lost_starts_over() -> None:
+    desk = make_desk()
+    desk.leave_idle(COMMON)
+    sequence = desk.submit(COMMON + tokens(2000, 10))
+    desk.scheduler.admit()
+    desk.scheduler.lose(sequence.slot)
+    assert desk.scheduler.plan(ANY_BUDGET).prefill_tokens == 50

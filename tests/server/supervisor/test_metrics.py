@@ -75,6 +75,33 @@ def test_totals_of_the_engine_are_counted_once_and_start_anew_with_a_new_engine(
     assert value(metrics, "evictions_total") == 6
 
 
+def test_the_prefixes_in_host_memory_are_told_and_start_anew_with_a_new_engine() -> None:
+    metrics = Metrics()
+    metrics.ready(FACTS)
+    stats = replace(STATS, host_bytes=7, host_limit_bytes=9, host_entries=2)
+    for restored, failed in ((100, 1), (150, 1)):
+        metrics.step(replace(stats, host_restored_tokens=restored, host_failed_restores=failed))
+    assert value(metrics, "host_cache_bytes") == 7
+    assert value(metrics, "host_cache_limit_bytes") == 9
+    assert value(metrics, "host_cache_entries") == 2
+    assert value(metrics, "host_cache_restored_tokens_total") == 150
+    assert value(metrics, "host_cache_failed_restores_total") == 1
+    metrics.lost("crash")
+    assert value(metrics, "host_cache_bytes") == 0
+    metrics.ready(FACTS)
+    metrics.step(replace(stats, host_restored_tokens=30))
+    assert value(metrics, "host_cache_restored_tokens_total") == 180
+
+
+def test_whether_prefixes_are_reused_is_told_with_the_kind_of_memory() -> None:
+    metrics = Metrics()
+    metrics.ready(FACTS)
+    assert value(metrics, "prefix_reuse", memory="attention") == 1
+    metrics.ready(replace(FACTS, memory_kind="unknown", prefix_reuse="It is odd."))
+    assert value(metrics, "prefix_reuse", memory="unknown") == 0
+    assert value(metrics, "prefix_reuse", memory="attention") is None
+
+
 def test_a_loss_is_counted_by_its_cause_and_leaves_nothing_running() -> None:
     metrics = Metrics()
     metrics.ready(FACTS)

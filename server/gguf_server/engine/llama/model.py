@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gguf_server.engine.llama import binding, parameters
 from gguf_server.engine.llama.contexts import Contexts, new_contexts, pooling
+from gguf_server.engine.llama.kinds import NO_MEMORY, Kind, classify
 from gguf_server.engine.llama.log import LineSink, LlamaLog, log_warnings
 from gguf_server.engine.llama.refusal import refusal
 from gguf_server.engine.llama.vocabulary import LlamaVocabulary
@@ -31,7 +32,7 @@ class LlamaModel:
     contexts: Contexts
     vocabulary: LlamaVocabulary
     log: LlamaLog
-    prefix_reuse: str
+    kind: Kind
     context_tokens: int
 
     @property
@@ -76,7 +77,8 @@ class LlamaModel:
             eos_token=self.vocabulary.eos_text,
             special_tokens=self.vocabulary.special_tokens,
             chat_template=self.weights.chat_template(),
-            prefix_reuse=self.prefix_reuse,
+            prefix_reuse=self.kind.no_reuse,
+            memory_kind=self.kind.name,
             stall_seconds=stall_seconds,
             devices=binding.devices(),
             load_seconds=load_seconds,
@@ -112,7 +114,7 @@ def load(
         contexts=contexts,
         vocabulary=vocabulary,
         log=log,
-        prefix_reuse=_prefix_reuse(weights) if contexts.generation else "",
+        kind=classify(weights) if contexts.generation else NO_MEMORY,
         context_tokens=_context_tokens(config, weights, contexts),
     )
 
@@ -196,18 +198,6 @@ def _apply_adapters(
     if adapters:
         for context in contexts:
             context.set_adapters(adapters)
-
-
-def _prefix_reuse(weights: binding.Model) -> str:
-    """Why cells of this model cannot be cut and shared at any position, "" when they can."""
-    if weights.number("is_recurrent"):
-        return "The model is recurrent: its state cannot be cut back to a prefix."
-    if weights.number("is_hybrid"):
-        return "The model is partly recurrent: its state cannot be cut back to a prefix."
-    window = weights.number("n_swa")
-    if window > 0:
-        return f"The model attends to a sliding window of {window} tokens: older cells are gone."
-    return ""
 
 
 def _unserved(config: EngineConfig, kind: str) -> str:

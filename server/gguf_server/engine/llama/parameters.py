@@ -59,7 +59,7 @@ def context_settings(config: EngineConfig, context_tokens: int) -> binding.Setti
         "rope_freq_base": config.rope_freq_base,
         "rope_freq_scale": config.rope_freq_scale,
         "yarn_orig_ctx": config.yarn_orig_ctx,
-        # Prefixes of sliding-window models are not reused, so only the window is kept.
+        # Cells that a window left behind would serve reuse only, at the price of full attention.
         "swa_full": False,
         "no_perf": True,
     }

@@ -64,14 +64,14 @@ def runner(any_layout: LlamaModel) -> LlamaRunner:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A model of this architecture with random weights, a few hundred kilobytes large."""
     folder = tmp_path_factory.mktemp("tiny")
 
-    def write(architecture: str) -> Path:
-        path = folder / f"{architecture}.gguf"
+    def write(architecture: str, **options: bool) -> Path:
+        path = folder / f"{architecture}-{options}.gguf"
         if not path.exists():
-            tiny_models.WRITERS[architecture](path)
+            tiny_models.WRITERS[architecture](path, **options)
         return path
 
     return write

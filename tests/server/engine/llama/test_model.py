@@ -145,14 +145,16 @@ def test_the_experts_of_the_first_layers_stay_on_the_cpu(load_model, tiny):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "reason"),
-    [("recurrent", "recurrent"), ("sliding-window", "window of 64 tokens")],
-)
-def test_models_whose_prefixes_cannot_be_cut_say_why_and_decode(
-    load_model, tiny, architecture: str, reason: str
+    ("architecture", "kind"),
+    [("qwen3moe", "attention"), ("sliding-window", "window"), ("recurrent", "recurrent"),
+     ("hybrid", "hybrid")],
+)  # fmt: skip
+def test_each_kind_of_memory_is_recognised_and_decodes(
+    load_model, tiny, architecture: str, kind: str
 ):
     model = load_model(model_path=str(tiny(architecture)))
-    assert reason in model.prefix_reuse
+    facts = model.facts(stall_seconds=3.0, load_seconds={})
+    assert (facts.memory_kind, facts.prefix_reuse) == (kind, "")
     runner = LlamaRunner(model)
     assert runner.warm_up()[0] < 5
     alone = last_logits(model, [1, 5, 9])

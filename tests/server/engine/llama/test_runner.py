@@ -155,6 +155,51 @@ def test_a_truncated_slot_goes_on_as_if_the_rest_had_never_been(runner):
     assert runner._context.last_position(2) == -1
 
 
+def test_a_saved_slot_comes_back_elsewhere_and_can_be_cut(runner):
+    expected = fresh(runner, HEAD + TAILS[0])
+    put(runner, Chunk(0, 0, HEAD + TAILS[1], num_outputs=0))
+    state = runner.save(0)
+    assert state.nbytes == runner.state_bytes(0) > 0
+    runner.truncate(0, 0)
+    put(runner, Chunk(2, 0, TAILS[2] * 5, num_outputs=0))  # what it replaces
+    assert runner.restore(2, state, len(HEAD))
+    [logits] = put(runner, Chunk(2, len(HEAD), TAILS[0], num_outputs=1))
+    assert np.array_equal(logits, expected)
+
+
+def test_a_state_that_does_not_come_back_leaves_an_empty_slot(runner):
+    expected = fresh(runner, HEAD)
+    put(runner, Chunk(1, 0, HEAD, num_outputs=0))
+    state = runner.save(1)
+    assert state is not None
+    assert not runner.restore(1, state[: state.nbytes // 2], len(HEAD))
+    assert runner._context.last_position(1) == -1
+    assert not runner.restore(1, state, len(HEAD) + 1), "more than was saved"
+    assert runner._context.last_position(1) == -1
+    [logits] = put(runner, Chunk(1, 0, HEAD, num_outputs=1))
+    assert np.array_equal(logits, expected)
+
+
+def test_a_copy_that_is_still_to_come_reads_what_the_source_held_when_it_was_made(load_model):
+    runner = LlamaRunner(load_model(kv_layout="split", retained_prefixes=1))
+    expected = fresh(runner, HEAD + TAILS[0])
+    put(runner, Chunk(0, 0, HEAD, num_outputs=0), Chunk(2, 0, TAILS[1] * 3, num_outputs=0))
+    other = runner.save(2)
+    assert other is not None
+    assert runner.copy_prefix(0, 1, len(HEAD))
+    assert not runner.restore(0, other, 20), "it would be written first"
+    assert runner.save(1) is None, "it would be read first"
+    [logits] = put(runner, Chunk(1, len(HEAD), TAILS[0], num_outputs=1))
+    assert np.array_equal(logits, expected)
+    assert runner.restore(0, other, 20), "the copy has been made"
+
+
+def test_a_copy_of_what_is_not_there_leaves_an_empty_slot(runner):
+    put(runner, Chunk(0, 0, HEAD[:10], num_outputs=0), Chunk(1, 0, HEAD, num_outputs=0))
+    assert not runner.copy_prefix(0, 1, 20)
+    assert runner._context.last_position(1) == -1
+
+
 def test_the_cache_may_run_full_and_is_usable_afterwards(load_model):
     runner = LlamaRunner(load_model(kv_layout="unified", kv_cells=256, max_batch_tokens=256))
     expected = fresh(runner, HEAD + TAILS[0])

@@ -8,6 +8,8 @@ import gguf
 import numpy as np
 
 EMBEDDING, LAYERS, HEADS, HEAD, FEED, CONTEXT = 64, 2, 2, 32, 128, 512
+WINDOW = 24
+INNER, STATE, KERNEL, RANK = 2 * EMBEDDING, 16, 4, 4  # of state spaces
 BERT_CONTEXT = 48
 PIECES = ["▁", "a", "e", "t", "▁the", "▁cat", "▁sat"]
 
@@ -15,7 +17,8 @@ PIECES = ["▁", "a", "e", "t", "▁the", "▁cat", "▁sat"]
 class _File:
     """Collects one model; every tensor is random, norms are ones."""
 
-    def __init__(self, path: Path, architecture: str) -> None:
+    def __init__(self, path: Path, architecture: str, *, quantized: bool = False) -> None:
+        self.quantized = quantized
         self.writer = gguf.GGUFWriter(path, architecture)
         self.random = np.random.default_rng(1)
         writer = self.writer
@@ -34,16 +37,21 @@ class _File:
         self.weight("token_embd.weight", len(tokens), EMBEDDING)
 
     def weight(self, name: str, *shape: int) -> None:
-        values = self.random.normal(0, 0.2, shape)
-        self.writer.add_tensor(name, values.astype(np.float32))
+        """Quantized, products are the same bit by bit however many rows a batch has."""
+        values = self.random.normal(0, 0.2, shape).astype(np.float32)
+        if not self.quantized or len(shape) == 1 or shape[-1] % 32:
+            self.writer.add_tensor(name, values)
+        else:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            self.writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
 
     def ones(self, name: str, *shape: int) -> None:
         self.writer.add_tensor(name, np.ones(shape, np.float32))
 
-    def attention_header(self) -> None:
+    def attention_header(self, kv_heads: int | list[int] = HEADS) -> None:
         self.writer.add_feed_forward_length(FEED)
         self.writer.add_head_count(HEADS)
-        self.writer.add_head_count_kv(HEADS)
+        self.writer.add_head_count_kv(kv_heads)
         self.writer.add_key_length(HEAD)
         self.writer.add_value_length(HEAD)
         self.writer.add_rope_dimension_count(HEAD)
@@ -55,9 +63,12 @@ class _File:
         for layer in range(LAYERS):
             self.ones(f"blk.{layer}.attn_norm.weight", EMBEDDING)
             self.ones(f"blk.{layer}.ffn_norm.weight", EMBEDDING)
-            for name in ("q", "k", "v"):
-                self.weight(f"blk.{layer}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
-            self.weight(f"blk.{layer}.attn_output.weight", EMBEDDING, HEADS * HEAD)
+            self.attention_weights(layer)
+
+    def attention_weights(self, layer: int) -> None:
+        for name in ("q", "k", "v"):
+            self.weight(f"blk.{layer}.attn_{name}.weight", HEADS * HEAD, EMBEDDING)
+        self.weight(f"blk.{layer}.attn_output.weight", EMBEDDING, HEADS * HEAD)
 
     def pooling(self, kind: int | None) -> None:
         if kind is not None:
@@ -82,60 +93,106 @@ class _File:
         self.writer.write_tensors_to_file()
         self.writer.close()
 
+    def experts(self, layer: int, num_experts: int) -> None:
+        block = f"blk.{layer}"
+        self.weight(f"{block}.ffn_gate_inp.weight", num_experts, EMBEDDING)
+        self.weight(f"{block}.ffn_gate_exps.weight", num_experts, FEED, EMBEDDING)
+        self.weight(f"{block}.ffn_up_exps.weight", num_experts, FEED, EMBEDDING)
+        self.weight(f"{block}.ffn_down_exps.weight", num_experts, EMBEDDING, FEED)
 
-def write_mixture(path: Path) -> None:
+    def feed_forward(self, layer: int) -> None:
+        for name in ("gate", "up"):
+            self.weight(f"blk.{layer}.ffn_{name}.weight", FEED, EMBEDDING)
+        self.weight(f"blk.{layer}.ffn_down.weight", EMBEDDING, FEED)
+
+    def state_space_header(self) -> None:
+        self.writer.add_ssm_conv_kernel(KERNEL)
+        self.writer.add_ssm_inner_size(INNER)
+        self.writer.add_ssm_state_size(STATE)
+        self.writer.add_ssm_time_step_rank(RANK)
+
+    def state_space(self, layer: int) -> None:
+        """One layer of a mamba, whose state fades over about a hundred tokens."""
+        block = f"blk.{layer}"
+        self.weight(f"{block}.ssm_in.weight", 2 * INNER, EMBEDDING)
+        self.weight(f"{block}.ssm_conv1d.weight", INNER, KERNEL)
+        self.weight(f"{block}.ssm_conv1d.bias", INNER)
+        self.weight(f"{block}.ssm_x.weight", RANK + 2 * STATE, INNER)
+        self.weight(f"{block}.ssm_dt.weight", INNER, RANK)
+        self.weight(f"{block}.ssm_dt.bias", INNER)
+        self.writer.add_tensor(f"{block}.ssm_a", np.full((INNER, STATE), -0.01, np.float32))
+        self.ones(f"{block}.ssm_d", INNER)
+        self.weight(f"{block}.ssm_out.weight", EMBEDDING, INNER)
+
+
+def write_mixture(path: Path, *, quantized: bool = False) -> None:
     """A llama with 4 experts a layer, 2 of them used."""
-    file = _File(path, "llama")
+    file = _File(path, "llama", quantized=quantized)
     file.attention()
     file.writer.add_expert_count(4)
     file.writer.add_expert_used_count(2)
     for layer in range(LAYERS):
-        file.weight(f"blk.{layer}.ffn_gate_inp.weight", 4, EMBEDDING)
-        file.weight(f"blk.{layer}.ffn_gate_exps.weight", 4, FEED, EMBEDDING)
-        file.weight(f"blk.{layer}.ffn_up_exps.weight", 4, FEED, EMBEDDING)
-        file.weight(f"blk.{layer}.ffn_down_exps.weight", 4, EMBEDDING, FEED)
+        file.experts(layer, 4)
     file.close()
 
 
-def write_sliding_window(path: Path) -> None:
-    """A gemma3 that sees 64 tokens back."""
-    file = _File(path, "gemma3")
+def write_expert_choice(path: Path, *, quantized: bool = False) -> None:
+    """A qwen3moe with 4 experts a layer, 2 of them used."""
+    file = _File(path, "qwen3moe", quantized=quantized)
     file.attention()
-    file.writer.add_sliding_window(64)
+    file.writer.add_expert_count(4)
+    file.writer.add_expert_used_count(2)
+    file.writer.add_expert_feed_forward_length(FEED)
+    for layer in range(LAYERS):
+        for name in ("attn_q_norm", "attn_k_norm"):
+            file.ones(f"blk.{layer}.{name}.weight", HEAD)
+        file.experts(layer, 4)
+    file.close()
+
+
+def write_sliding_window(path: Path, *, quantized: bool = False) -> None:
+    """A gemma3: a layer that sees 24 tokens, the newest included, then one that sees all."""
+    file = _File(path, "gemma3", quantized=quantized)
+    file.attention()
+    file.writer.add_sliding_window(WINDOW)
+    file.writer.add_sliding_window_pattern(2)
     for layer in range(LAYERS):
         for name in ("attn_q_norm", "attn_k_norm"):
             file.ones(f"blk.{layer}.{name}.weight", HEAD)
         for name in ("post_attention_norm", "post_ffw_norm"):
             file.ones(f"blk.{layer}.{name}.weight", EMBEDDING)
-        for name in ("gate", "up"):
-            file.weight(f"blk.{layer}.ffn_{name}.weight", FEED, EMBEDDING)
-        file.weight(f"blk.{layer}.ffn_down.weight", EMBEDDING, FEED)
+        file.feed_forward(layer)
     file.close()
 
 
-def write_recurrent(path: Path) -> None:
+def write_recurrent(path: Path, *, quantized: bool = False) -> None:
     """A mamba."""
-    inner, state, kernel, rank = 2 * EMBEDDING, 16, 4, 4
-    file = _File(path, "mamba")
+    file = _File(path, "mamba", quantized=quantized)
     file.ones("output_norm.weight", EMBEDDING)
     file.writer.add_feed_forward_length(0)
     file.writer.add_head_count(0)
-    file.writer.add_ssm_conv_kernel(kernel)
-    file.writer.add_ssm_inner_size(inner)
-    file.writer.add_ssm_state_size(state)
-    file.writer.add_ssm_time_step_rank(rank)
+    file.state_space_header()
     for layer in range(LAYERS):
-        block = f"blk.{layer}"
-        file.ones(f"{block}.attn_norm.weight", EMBEDDING)
-        file.weight(f"{block}.ssm_in.weight", 2 * inner, EMBEDDING)
-        file.weight(f"{block}.ssm_conv1d.weight", inner, kernel)
-        file.weight(f"{block}.ssm_conv1d.bias", inner)
-        file.weight(f"{block}.ssm_x.weight", rank + 2 * state, inner)
-        file.weight(f"{block}.ssm_dt.weight", inner, rank)
-        file.weight(f"{block}.ssm_dt.bias", inner)
-        file.writer.add_tensor(f"{block}.ssm_a", -np.ones((inner, state), np.float32))
-        file.ones(f"{block}.ssm_d", inner)
-        file.weight(f"{block}.ssm_out.weight", EMBEDDING, inner)
+        file.ones(f"blk.{layer}.attn_norm.weight", EMBEDDING)
+        file.state_space(layer)
+    file.close()
+
+
+def write_hybrid(path: Path, *, quantized: bool = False) -> None:
+    """A jamba: a layer of mamba, then one of attention."""
+    file = _File(path, "jamba", quantized=quantized)
+    file.state_space_header()
+    file.attention_header(kv_heads=[0, HEADS])
+    file.ones("output_norm.weight", EMBEDDING)
+    for layer in range(LAYERS):
+        file.ones(f"blk.{layer}.attn_norm.weight", EMBEDDING)
+        file.ones(f"blk.{layer}.ffn_norm.weight", EMBEDDING)
+        file.feed_forward(layer)
+    file.state_space(0)
+    file.ones("blk.0.ssm_dt_norm.weight", RANK)
+    file.ones("blk.0.ssm_b_norm.weight", STATE)
+    file.ones("blk.0.ssm_c_norm.weight", STATE)
+    file.attention_weights(1)
     file.close()
 
 
@@ -238,21 +295,23 @@ def write_plain(
     *,
     pooling: int | None = None,
     causal: bool = True,
+    quantized: bool = False,
 ) -> None:
     """A llama, or what has the tensors of one."""
-    file = _File(path, architecture)
+    file = _File(path, architecture, quantized=quantized)
     file.attention()
     file.writer.add_causal_attention(causal)
     file.pooling(pooling)
     for layer in range(LAYERS):
-        for name in ("gate", "up"):
-            file.weight(f"blk.{layer}.ffn_{name}.weight", FEED, EMBEDDING)
-        file.weight(f"blk.{layer}.ffn_down.weight", EMBEDDING, FEED)
+        file.feed_forward(layer)
     file.close()
 
 
-WRITERS: dict[str, Callable[[Path], None]] = {
+WRITERS: dict[str, Callable[..., None]] = {
+    "llama": write_plain,
     "mixture": write_mixture,
+    "qwen3moe": write_expert_choice,
+    "hybrid": write_hybrid,
     "sliding-window": write_sliding_window,
     "recurrent": write_recurrent,
     "encoder": write_encoder,

@@ -1,0 +1,47 @@
+"""Which kind of memory a model has, by its properties, and whether prefixes of it are reused.
+
+Reuse is on for the kinds of which the tests compare reused prefixes with fresh computations.
+"""
+
+from dataclasses import dataclass
+
+from gguf_server.engine.llama.binding import Model
+from gguf_server.engine.memory import Memory
+from gguf_server.wire.messages import MemoryKind
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``memory`` is None, and ``no_reuse`` says why, where every sequence starts from nothing."""
+
+    name: MemoryKind
+    memory: Memory | None
+    no_reuse: str = ""
+
+
+# Of a model that only embeds: nothing of one input is of use to the next.
+NO_MEMORY = Kind("none", None)
+
+
+def classify(weights: Model) -> Kind:
+    architecture = weights.metadata("general.architecture")
+    window = weights.number("n_swa")
+    if weights.number("is_diffusion"):
+        return _unknown("generates by diffusion, not token by token")
+    if weights.metadata(f"{architecture}.attention.indexer.top_k"):
+        return _unknown("selects what it attends to by an index with a memory of its own")
+    if window and (weights.number("is_recurrent") or weights.number("is_hybrid")):
+        return _unknown("has both a recurrent state and a sliding window")
+    if weights.number("is_recurrent"):
+        return Kind("recurrent", Memory(exact=True))
+    if weights.number("is_hybrid"):
+        return Kind("hybrid", Memory(exact=True))
+    if window and not weights.metadata(f"{architecture}.attention.sliding_window"):
+        return _unknown("attends in chunks or windows that its header does not declare")
+    if window:
+        return Kind("window", Memory(window_tokens=window))
+    return Kind("attention", Memory())
+
+
+def _unknown(what: str) -> Kind:
+    return Kind("unknown", None, f"The model {what}; reuse is not tested for that.")
