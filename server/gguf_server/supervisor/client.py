@@ -88,15 +88,15 @@ class EngineClient:
         """Submit one sequence. Raises at once when it cannot even wait."""
         self._require_place()
         generation = Generation(next(self._ids), time.monotonic(), self._leave)
-        self._process.send(
-            Submit(
-                id=generation.id,
-                prompt=prompt,
-                max_tokens=max_tokens,
-                stop=stop,
-                sampling=sampling,
-            )
+        request = Submit(
+            id=generation.id,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            stop=stop,
+            sampling=sampling,
         )
+        self._process.send(request)
+        self._metrics.submitted(request)
         self.idle.clear()
         self._open[generation.id] = generation  # only now: what cannot be sent takes no place
         return generation

@@ -52,4 +52,5 @@ def broken_app():
         max_body_bytes=1000,
         metrics_text=metrics_text,
         count_error=lambda _: None,
+        response_counter=lambda path, status: lambda: None,
     )

@@ -151,6 +151,7 @@ async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
             engine=cast("EngineClient", engine),
             renderer=renderer,
             count_error=errors.append,
+            response_counter=lambda path, status: lambda: None,
             **{
                 "model_name": MODEL_NAME,
                 "model_created": 1_700_000_000,
