@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pynvml
@@ -49,18 +49,7 @@ class GpuCollector:
         threading.Thread(target=self._watch, name="gpu-memory", daemon=True).start()
 
     def collect(self) -> Iterator[Metric]:
-        labels = ("device", "name")
-        used = GaugeMetricFamily(
-            f"{PREFIX}gpu_memory_used_bytes", "GPU memory used, by any process.", labels=labels
-        )
-        total = GaugeMetricFamily(
-            f"{PREFIX}gpu_memory_total_bytes", "GPU memory there is.", labels=labels
-        )
-        for device in self._devices():
-            used.add_metric((str(device.index), device.name), device.used_bytes)
-            total.add_metric((str(device.index), device.name), device.total_bytes)
-        yield used
-        yield total
+        return gpu_memory(self._devices())
 
     def _devices(self) -> tuple[DeviceMemory, ...]:
         last = self._last
@@ -77,6 +66,21 @@ class GpuCollector:
             if exc.value not in _NO_GPU:
                 _log.warning("GPU memory is no longer measured; NVIDIA's driver says: %s", exc)
         self._last = _Reading(0.0, ())
+
+
+def gpu_memory(devices: Iterable[DeviceMemory]) -> Iterator[Metric]:
+    labels = ("device", "name")
+    used = GaugeMetricFamily(
+        f"{PREFIX}gpu_memory_used_bytes", "GPU memory used, by any process.", labels=labels
+    )
+    total = GaugeMetricFamily(
+        f"{PREFIX}gpu_memory_total_bytes", "GPU memory there is.", labels=labels
+    )
+    for device in devices:
+        used.add_metric((str(device.index), device.name), device.used_bytes)
+        total.add_metric((str(device.index), device.name), device.total_bytes)
+    yield used
+    yield total
 
 
 def _read() -> tuple[DeviceMemory, ...]:

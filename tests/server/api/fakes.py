@@ -151,7 +151,6 @@ async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
             engine=cast("EngineClient", engine),
             renderer=renderer,
             count_error=errors.append,
-            response_counter=lambda path, status: lambda: None,
             **{
                 "model_name": MODEL_NAME,
                 "model_created": 1_700_000_000,
@@ -159,6 +158,7 @@ async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
                 "cors_origins": (),
                 "max_body_bytes": 1 << 20,
                 "metrics_text": lambda: b"gguf_server_up 1\n",
+                "response_counter": lambda path, status: lambda: None,
                 **options,
             },
         )
