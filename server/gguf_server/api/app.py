@@ -63,5 +63,10 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
             allow_headers=("*",),
             expose_headers=(HEADER, "retry-after"),
         )
-    paths = [route.path for route in api.routes if isinstance(route, Route)]
-    return CountResponses(WithRequestId(app), paths, response_counter)
+    return CountResponses(WithRequestId(app), _paths(api), response_counter)
+
+
+def _paths(api: FastAPI) -> list[str]:
+    """Those that the document describes, and the probes."""
+    plain = [route.path for route in api.routes if isinstance(route, Route)]
+    return [*api.openapi()["paths"], *plain]

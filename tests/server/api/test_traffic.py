@@ -34,7 +34,7 @@ def counts() -> Counts:
     [
         ("GET", "/livez", ("/livez", "2xx")),
         ("GET", "/v1/models", ("/v1/models", "2xx")),
-        ("GET", "/v1/models/org/other", ("/v1/models/{name:path}", "4xx")),
+        ("GET", "/v1/models/org/other", ("/v1/models/{name}", "4xx")),
         ("POST", "/v1/chat/completions", ("/v1/chat/completions", "4xx")),
         ("GET", "/v1/chat/completions", ("/v1/chat/completions", "4xx")),
         ("GET", "/wp-login.php", ("other", "4xx")),
