@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gguf_server.engine.runner import Chunk, KvCacheFull, Sampler
-from gguf_server.wire.messages import SamplingParams
+from gguf_server.engine.runner import Chunk, Grammar, KvCacheFull, Sampler
+from gguf_server.errors import InvalidRequest
+from gguf_server.wire.messages import Constraint, LikelyToken, SamplingParams, TokenLogprob
 
 VOCABULARY_SIZE = 256
 END_TOKEN = 0
@@ -36,10 +37,31 @@ class Cell:
 @dataclass
 class FakeSampler:
     closed: bool = False
+    is_complete: bool = False
 
     def close(self) -> None:
         assert not self.closed, "closed twice"
         self.closed = True
+
+
+@dataclass
+class FakeLogprobs:
+    """Tells what it was asked about: the log-probability is the past as a number."""
+
+    past: list[int]
+
+    def of(self, token: int, num_likeliest: int) -> TokenLogprob:
+        likeliest = LikelyToken(next_token(self.past), b"", 0.0)
+        return TokenLogprob(token, b"", -float(sum(self.past)), (likeliest,) * num_likeliest)
+
+
+class FakeGrammars:
+    """Compiles anything but the text "impossible"."""
+
+    def compile(self, constraint: Constraint) -> Grammar:
+        if constraint.text == "impossible":
+            raise InvalidRequest("the grammar cannot be used: impossible", param=constraint.param)
+        return constraint
 
 
 @dataclass
@@ -103,7 +125,12 @@ class FakeRunner:
         slot, position = self._outputs[row]
         return [cell.token for cell in self.slots[slot][: position + 1]]
 
-    def new_sampler(self, params: SamplingParams, prompt: Sequence[int]) -> FakeSampler:
+    def logprobs(self, row: int) -> "FakeLogprobs":
+        return FakeLogprobs(self._past(row))
+
+    def new_sampler(
+        self, params: SamplingParams, prompt: Sequence[int], grammar: Grammar | None
+    ) -> FakeSampler:
         sampler = FakeSampler()
         self.samplers.append(sampler)
         return sampler
@@ -132,6 +159,9 @@ class FakeVocabulary:
 
     def piece(self, token: int) -> bytes:
         return text_of([token]).encode()
+
+    def spelling(self, token: int) -> bytes:
+        return self.piece(token)
 
     def is_end(self, token: int) -> bool:
         return token == END_TOKEN

@@ -18,6 +18,7 @@ from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
 from gguf_server.engine.generator import Generator
 from gguf_server.engine.intake import Intake
 from gguf_server.engine.llama import parameters
+from gguf_server.engine.llama.grammar import LlamaGrammars
 from gguf_server.engine.llama.model import LlamaModel, load
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.loop import Command, Loop
@@ -102,7 +103,8 @@ def _serve(channel: Channel) -> None:
     seconds["warmup"] = time.monotonic() - began
     generator = _build(model, runner, step_seconds / num_tokens, channel)
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-    intake = Intake(model.vocabulary, model.context_tokens, channel.send, commands.put)
+    grammars = LlamaGrammars(model.vocabulary, max(1, first.config.threads // 4))
+    intake = Intake(model.vocabulary, grammars, model.context_tokens, channel.send, commands.put)
     threading.Thread(target=_read, args=(channel, intake), daemon=True).start()
     largest_step_seconds = step_seconds / num_tokens * first.config.max_batch_tokens
     facts = model.facts(stall_seconds=_STALL_FACTOR * largest_step_seconds, load_seconds=seconds)

@@ -3,23 +3,34 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gguf_server.engine.pace import StepPacer
-from gguf_server.engine.runner import EngineFatal, KvCacheFull, Runner, Vocabulary
+from gguf_server.engine.runner import (
+    Chunk,
+    EngineFatal,
+    Grammar,
+    KvCacheFull,
+    Runner,
+    Vocabulary,
+)
 from gguf_server.engine.scheduler import CopyPrefix, Scheduler, StepPlan
 from gguf_server.engine.sequence import Sequence
 from gguf_server.engine.text import TextStream
-from gguf_server.errors import InternalError
+from gguf_server.errors import RequestError
 from gguf_server.wire.messages import (
     Cancel,
     Failed,
     Finished,
+    FinishReason,
     FromEngine,
+    PromptPart,
     Started,
     StepOutput,
     StepStats,
     Submit,
     TextDelta,
+    TokenLogprob,
 )
 
 
@@ -29,6 +40,7 @@ class NewSequence:
 
     submit: Submit
     tokens: list[int]
+    grammar: Grammar | None = None
 
 
 @dataclass(slots=True)
@@ -44,6 +56,14 @@ class _Clock:
         self._last = now
 
 
+class _Sampled(NamedTuple):
+    """One sequence's next token, with its log-probabilities if they were asked for."""
+
+    sequence: Sequence
+    token: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
 @dataclass(slots=True)
 class _Outcome:
     """What one step has to tell."""
@@ -52,6 +72,7 @@ class _Outcome:
     deltas: list[TextDelta] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
+    prompts: list[PromptPart] = field(default_factory=list)
 
 
 class Generator:
@@ -97,10 +118,10 @@ class Generator:
         plan = self._compute(clock)
         self._scheduler.advance(plan)
         sampled = self._sample(plan, clock)
-        for sequence, token in sampled:
-            self._extend(sequence, token)
+        for each in sampled:
+            self._extend(each)
         clock.lap("text")
-        served = {sequence.id for sequence, _ in sampled}
+        served = {each.sequence.id for each in sampled}
         left_out = sum(s.slot >= 0 and s.id not in served for s in streams)
         self._report(plan, clock, left_out)
 
@@ -140,35 +161,63 @@ class Generator:
                     self._runner.truncate(operation.slot, operation.num_tokens)
         return plan
 
-    def _sample(self, plan: StepPlan, clock: _Clock) -> list[tuple[Sequence, int]]:
+    def _sample(self, plan: StepPlan, clock: _Clock) -> list[_Sampled]:
         sampled = []
         rows = iter(self._rows)
         for work in plan.work:
-            if work.chunk.num_outputs and work.sequence.num_uncomputed == 0:
-                row = next(rows) + work.chunk.num_outputs - 1
+            if not work.chunk.num_outputs:
+                continue
+            first_row, sequence = next(rows), work.sequence
+            if sequence.num_scored < sequence.num_prompt_tokens and sequence.scores_prompt:
+                self._score(sequence, work.chunk, first_row)
+            if sequence.is_full:
+                self._finish(sequence, "length")  # a prompt that is only looked at
+            elif sequence.num_uncomputed == 0:
                 try:
-                    token = self._runner.sample(row, work.sequence.sampler)
-                except InternalError as exc:
-                    self._fail(work.sequence, exc)
-                else:
-                    sampled.append((work.sequence, token))
+                    sampled.append(
+                        self._sample_one(sequence, first_row + work.chunk.num_outputs - 1)
+                    )
+                except RequestError as exc:
+                    self._fail(sequence, exc)
         clock.lap("sample")
         return sampled
 
-    def _extend(self, sequence: Sequence, token: int) -> None:
+    def _sample_one(self, sequence: Sequence, row: int) -> _Sampled:
+        if sequence.num_logprobs is None:
+            return _Sampled(sequence, self._runner.sample(row, sequence.sampler))
+        logprobs = self._runner.logprobs(row)
+        token = self._runner.sample(row, sequence.sampler)
+        return _Sampled(sequence, token, (logprobs.of(token, sequence.num_logprobs),))
+
+    def _score(self, sequence: Sequence, chunk: Chunk, first_row: int) -> None:
+        """Tell how likely the tokens of a prompt were; each row judges the token after its own."""
+        part: list[TokenLogprob] = []
+        if sequence.num_scored == 0:
+            token = sequence.tokens[0]
+            part.append(TokenLogprob(token, self._vocabulary.spelling(token), None, ()))
+        for offset in range(len(chunk.tokens)):
+            position = chunk.start + offset + 1
+            if sequence.num_scored <= position < sequence.num_prompt_tokens:
+                logprobs = self._runner.logprobs(first_row + offset)
+                part.append(logprobs.of(sequence.tokens[position], sequence.num_logprobs or 0))
+        sequence.num_scored += len(part)
+        self._outcome.prompts.append(PromptPart(sequence.id, tuple(part)))
+
+    def _extend(self, sampled: _Sampled) -> None:
         """Give a sequence its token: new text, and perhaps the end."""
+        sequence, token = sampled.sequence, sampled.token
         is_end = self._vocabulary.is_end(token)
         reason = sequence.append(token, is_end=is_end)
-        text = "" if is_end else sequence.text.push(self._vocabulary.piece(token))
-        if sequence.text.stopped:
+        piece = self._vocabulary.spelling if sequence.show_special else self._vocabulary.piece
+        text = "" if is_end else sequence.text.push(piece(token))
+        if sequence.text.stopped or sequence.sampler.is_complete:
             reason = "stop"
-        elif reason is not None:
+        if reason is not None and not sequence.text.stopped:
             text += sequence.text.flush()
-        self._outcome.deltas.append(TextDelta(sequence.id, text, 1))
+        logprobs = () if is_end else sampled.logprobs
+        self._outcome.deltas.append(TextDelta(sequence.id, text, 1, logprobs))
         if reason is not None:
-            self._scheduler.finish(sequence)
-            sequence.sampler.close()
-            self._outcome.finished.append(Finished(sequence.id, reason))
+            self._finish(sequence, reason)
 
     def _report(self, plan: StepPlan, clock: _Clock, left_out: int) -> None:
         self._step += 1
@@ -190,7 +239,14 @@ class Generator:
         )
         outcome, self._outcome = self._outcome, _Outcome()
         self._send(
-            StepOutput(stats, outcome.started, outcome.deltas, outcome.finished, outcome.failed)
+            StepOutput(
+                stats,
+                outcome.started,
+                outcome.deltas,
+                outcome.finished,
+                outcome.failed,
+                outcome.prompts,
+            )
         )
 
     # --- sequences ---------------------------------------------------------------------------
@@ -205,12 +261,20 @@ class Generator:
                 tokens=tokens,
                 num_prompt_tokens=len(tokens),
                 max_total_tokens=len(tokens) + num_output,
-                sampler=self._runner.new_sampler(submit.sampling, tokens),
+                sampler=self._runner.new_sampler(submit.sampling, tokens, command.grammar),
                 text=TextStream(submit.stop),
+                num_logprobs=submit.sampling.num_logprobs,
+                scores_prompt=submit.prompt_logprobs,
+                show_special=submit.show_special,
             )
         )
 
-    def _fail(self, sequence: Sequence, error: InternalError) -> None:
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        self._scheduler.finish(sequence)
+        sequence.sampler.close()
+        self._outcome.finished.append(Finished(sequence.id, reason))
+
+    def _fail(self, sequence: Sequence, error: RequestError) -> None:
         self._scheduler.finish(sequence)
         sequence.sampler.close()
         self._outcome.failed.append(Failed(sequence.id, error.code, error.message))

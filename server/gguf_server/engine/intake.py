@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from gguf_server.engine.generator import NewSequence
 from gguf_server.engine.loop import Command
-from gguf_server.engine.runner import Vocabulary
+from gguf_server.engine.runner import Grammars, Vocabulary
+from gguf_server.errors import InvalidRequest
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
@@ -30,14 +31,18 @@ class Intake:
     def __init__(
         self,
         vocabulary: Vocabulary,
+        grammars: Grammars,
         context_tokens: int,
         send: Callable[[FromEngine], None],
         put: Callable[[Command], None],
     ) -> None:
         self._vocabulary = vocabulary
+        self._grammars = grammars
         self._context_tokens = context_tokens
         self._send = send
         self._put = put
+        self._last_prompt: str | None = None
+        self._last_tokens: list[int] = []
 
     def take(self, message: ToEngine) -> None:
         """One message from the API process."""
@@ -70,14 +75,26 @@ class Intake:
             if refusal := self._far_too_long(submit.id, submit.prompt):
                 self._send(refusal)
                 return
-            tokens = self._vocabulary.tokenize(submit.prompt, add_special=True, parse_special=True)
+            tokens = self._prompt_tokens(submit.prompt)
         else:
             tokens = list(submit.prompt)
         if refusal := self._refusal(submit, tokens):
             self._send(refusal)
             return
+        try:
+            grammar = self._grammars.compile(submit.constraint) if submit.constraint else None
+        except InvalidRequest as exc:
+            self._send(Rejected(submit.id, exc.code, exc.message, exc.param))
+            return
         self._send(Accepted(submit.id, len(tokens)))
-        self._put(NewSequence(submit, tokens))
+        self._put(NewSequence(submit, tokens, grammar))
+
+    def _prompt_tokens(self, prompt: str) -> list[int]:
+        """A request for several answers sends its prompt once for each, one after the other."""
+        if prompt != self._last_prompt:
+            tokens = self._vocabulary.tokenize(prompt, add_special=True, parse_special=True)
+            self._last_prompt, self._last_tokens = prompt, tokens
+        return self._last_tokens.copy()
 
     def _refusal(self, submit: Submit, tokens: list[int]) -> Rejected | None:
         if not tokens:
@@ -110,7 +127,7 @@ class Intake:
         if refusal is not None:
             self._send(refusal)
             return
-        pieces = b"".join(self._vocabulary.piece(token) for token in message.tokens)
+        pieces = b"".join(self._vocabulary.spelling(token) for token in message.tokens)
         self._send(Detokenized(message.id, pieces.decode("utf-8", "replace")))
 
     def _unknown(self, message_id: int, tokens: list[int], param: str) -> Rejected | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gguf_server.wire.messages import Constraint, SamplingParams
+from gguf_server.wire.messages import Constraint, SamplingParams, TokenLogprob
 
 Vector = npt.NDArray[np.float32]
 
@@ -34,12 +34,7 @@ class Chunk:
 
 
 class Grammar(Protocol):
-    """What one sequence's output may still become; made from a ``Constraint``."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing may follow any more, except the end."""
-        ...
+    """What one sequence's output may still become; made from a ``Constraint``, for a sampler."""
 
 
 class Grammars(Protocol):
@@ -50,8 +45,19 @@ class Grammars(Protocol):
         ...
 
 
+class Logprobs(Protocol):
+    """What the model holds of each token at one position."""
+
+    def of(self, token: int, num_likeliest: int) -> TokenLogprob: ...
+
+
 class Sampler(Protocol):
     """The sampling state of one sequence; it outlives a preemption."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the grammar, if there is one, lets nothing follow any more."""
+        ...
 
     def close(self) -> None: ...
 
@@ -67,6 +73,10 @@ class Vocabulary(Protocol):
 
     def piece(self, token: int) -> bytes:
         """The bytes of one token as a client sees them; control tokens are empty."""
+        ...
+
+    def spelling(self, token: int) -> bytes:
+        """The same, but control tokens as they are written in templates."""
         ...
 
     def is_end(self, token: int) -> bool:
@@ -98,11 +108,18 @@ class Runner(Protocol):
     def sample(self, row: int, sampler: Sampler) -> int:
         """Choose the next token from the logits of ``row`` and remember it in ``sampler``.
 
-        Once a row. Raises ``InternalError`` when no token is possible.
+        Once a row. Raises ``InternalError`` when no token is possible, ``InvalidRequest`` when
+        the grammar turns out to be too complex.
         """
         ...
 
-    def new_sampler(self, params: SamplingParams, prompt: Sequence[int]) -> Sampler: ...
+    def logprobs(self, row: int) -> Logprobs:
+        """To be asked for before ``sample``, which may change the row."""
+        ...
+
+    def new_sampler(
+        self, params: SamplingParams, prompt: Sequence[int], grammar: Grammar | None
+    ) -> Sampler: ...
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
         """Make ``target`` hold exactly the first ``num_tokens`` cells of ``source``."""

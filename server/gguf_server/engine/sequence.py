@@ -25,7 +25,9 @@ class Sequence:
     max_total_tokens: int
     sampler: Sampler
     text: TextStream = field(default_factory=TextStream)
+    num_logprobs: int | None = None
     scores_prompt: bool = False
+    show_special: bool = False
     num_scored: int = 0
     reserved_tokens: int = 0
     slot: int = -1
@@ -62,6 +64,11 @@ class Sequence:
     def is_prefilled(self) -> bool:
         """Whether nothing but a sampled token is left to compute."""
         return self.num_uncomputed == 0 or self.is_decoding
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no token may be added; at the start only if none was asked for."""
+        return self.num_uncomputed == 0 and len(self.tokens) >= self.max_total_tokens
 
     @property
     def outstanding_tokens(self) -> int:

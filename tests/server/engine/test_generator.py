@@ -13,7 +13,14 @@ from gguf_server.engine.generator import Generator, NewSequence
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
-from gguf_server.wire.messages import Cancel, FromEngine, StepOutput, Submit
+from gguf_server.wire.messages import (
+    Cancel,
+    FromEngine,
+    SamplingParams,
+    StepOutput,
+    Submit,
+    TokenLogprob,
+)
 from tests.fakes import FakeRunner, FakeVocabulary, expected_output, text_of
 
 CONTEXT = 64
@@ -33,6 +40,14 @@ class Bench:
         self.prompts[request_id] = (prompt, max_tokens)
         command = NewSequence(Submit(id=request_id, prompt="", max_tokens=max_tokens), list(prompt))
         self.engine.handle(command)
+
+    def submit_as(self, submit: Submit, prompt: list[int]) -> None:
+        self.prompts[submit.id] = (prompt, submit.max_tokens)
+        self.engine.handle(NewSequence(submit, list(prompt)))
+
+    def scored(self, request_id: int) -> list[TokenLogprob]:
+        parts = [part for out in self.outputs for part in out.prompts if part.id == request_id]
+        return [token for part in parts for token in part.tokens]
 
     def cancel(self, request_id: int) -> None:
         self.engine.handle(Cancel(request_id))
@@ -278,6 +293,89 @@ def test_every_sampler_is_closed_whether_its_request_finished_or_was_cancelled()
     bench.cancel(3)
     bench.run()
     assert all(sampler.closed for sampler in bench.runner.samplers)
+
+
+# --- log-probabilities and constraints -----------------------------------------------------------
+
+
+def scoring(request_id: int, *, max_tokens: int) -> Submit:
+    params = SamplingParams(num_logprobs=1)
+    return Submit(
+        id=request_id, prompt="", max_tokens=max_tokens, sampling=params, prompt_logprobs=True
+    )
+
+
+def assert_scored_once(bench: Bench, request_id: int, prompt: list[int]) -> None:
+    scored = bench.scored(request_id)
+    assert [each.token for each in scored] == prompt
+    assert [each.logprob for each in scored] == [
+        None, *(-float(sum(prompt[:end])) for end in range(1, len(prompt)))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", [None, 256])
+def test_every_token_of_a_prompt_is_scored_once_from_what_precedes_it(cells: int | None) -> None:
+    bench = make_bench(cells=cells)
+    prompts = {n: prompt_of(1, 20) + prompt_of(n, 10 + n) for n in range(1, 6)}
+    bench.submit(9, prompts[1])  # the same prefix, for nobody's score
+    for number, prompt in prompts.items():
+        bench.submit_as(scoring(number, max_tokens=3), prompt)
+    bench.run()
+    for number, prompt in prompts.items():
+        assert_scored_once(bench, number, prompt)
+        assert bench.text(number) == bench.expected_text(number)
+
+
+def test_a_scored_prompt_that_is_preempted_is_not_scored_again() -> None:
+    bench = make_bench(cells=80, reservation=1)
+    for number in range(1, 4):
+        bench.submit_as(scoring(number, max_tokens=25), prompt_of(number, 20))
+    bench.run()
+    assert bench.scheduler.preempted_total > 0
+    for number in range(1, 4):
+        assert_scored_once(bench, number, prompt_of(number, 20))
+
+
+def test_scoring_never_asks_for_more_rows_than_there_are() -> None:
+    bench = make_bench(slots=3)
+    for number in range(1, 4):
+        bench.submit_as(scoring(number, max_tokens=4), prompt_of(number, 30))
+    bench.run()
+    most = max(sum(chunk.num_outputs for chunk in batch) for batch in bench.runner.batches)
+    assert most <= 3 + 8
+
+
+def test_a_request_for_no_tokens_ends_when_its_prompt_is_computed() -> None:
+    bench = make_bench()
+    bench.submit_as(scoring(1, max_tokens=0), prompt_of(1, 20))
+    bench.run()
+    assert_scored_once(bench, 1, prompt_of(1, 20))
+    assert bench.text(1) == ""
+    assert bench.ends() == {1: 1}
+
+
+def test_each_new_token_carries_its_log_probability_where_asked_for() -> None:
+    bench = make_bench()
+    submit = Submit(id=1, prompt="", max_tokens=3, sampling=SamplingParams(num_logprobs=2))
+    bench.submit_as(submit, [5, 6])
+    bench.submit(2, [7, 8], 3)
+    bench.run()
+    deltas = [delta for out in bench.outputs for delta in out.deltas if delta.id == 1]
+    tokens = [5, 6, *expected_output([5, 6], 3)]
+    assert [each.logprob for delta in deltas for each in delta.logprobs] == [
+        -float(sum(tokens[:end])) for end in range(2, 5)
+    ]
+    assert all(len(delta.logprobs[0].likeliest) == 2 for delta in deltas)
+    assert not any(delta.logprobs for out in bench.outputs for delta in out.deltas if delta.id == 2)
+
+
+def test_an_output_that_its_grammar_has_completed_stops_at_once() -> None:
+    bench = make_bench()
+    bench.submit(1, [5, 6], 50)
+    bench.step()
+    bench.runner.samplers[0].is_complete = True
+    output = bench.step()
+    assert [(end.id, end.reason) for end in output.finished] == [(1, "stop")]
 
 
 @st.composite

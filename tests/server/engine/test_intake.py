@@ -10,6 +10,7 @@ from gguf_server.engine.loop import Command
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
+    Constraint,
     Detokenize,
     Detokenized,
     FromEngine,
@@ -19,7 +20,7 @@ from gguf_server.wire.messages import (
     Tokenize,
     Tokenized,
 )
-from tests.fakes import VOCABULARY_SIZE, FakeVocabulary, text_of
+from tests.fakes import VOCABULARY_SIZE, FakeGrammars, FakeVocabulary, text_of
 
 CONTEXT = 32
 
@@ -31,7 +32,9 @@ class Both:
     log: list[FromEngine | Command] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.intake = Intake(FakeVocabulary(), CONTEXT, self.log.append, self.log.append)
+        self.intake = Intake(
+            FakeVocabulary(), FakeGrammars(), CONTEXT, self.log.append, self.log.append
+        )
 
     def refusal(self, submit: Submit) -> Rejected:
         self.intake.take(submit)
@@ -124,11 +127,31 @@ def test_special_tokens_are_treated_as_the_question_says() -> None:
             asked.append((add_special, parse_special))
             return [1]
 
-    intake = Intake(Vocabulary(), CONTEXT, lambda message: None, lambda command: None)
+    intake = Intake(
+        Vocabulary(), FakeGrammars(), CONTEXT, lambda message: None, lambda command: None
+    )
     intake.take(Tokenize(1, "x", add_special=False, parse_special=True))
     intake.take(Tokenize(2, "x", add_special=True, parse_special=False))
     intake.take(Submit(id=3, prompt="x"))
     assert asked == [(False, True), (True, False), (True, True)]
+
+
+def test_a_prompt_sent_again_for_another_answer_is_tokenized_once() -> None:
+    asked: list[str] = []
+
+    class Vocabulary(FakeVocabulary):
+        def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+            asked.append(text)
+            return [1, 2]
+
+    put: list[Command] = []
+    intake = Intake(Vocabulary(), FakeGrammars(), CONTEXT, lambda message: None, put.append)
+    for number, prompt in enumerate(["x", "x", "y", "x"]):
+        intake.take(Submit(id=number, prompt=prompt))
+    assert asked == ["x", "y", "x"]
+    first, second = (new.tokens for new in put[:2] if isinstance(new, NewSequence))
+    assert first == second
+    assert first is not second, "each sequence appends to its own"
 
 
 def test_pieces_that_are_no_utf8_are_answered_with_replacement_characters() -> None:
@@ -137,9 +160,25 @@ def test_pieces_that_are_no_utf8_are_answered_with_replacement_characters() -> N
             return bytes([token])
 
     sent: list[FromEngine] = []
-    intake = Intake(Vocabulary(), CONTEXT, sent.append, lambda command: None)
+    intake = Intake(Vocabulary(), FakeGrammars(), CONTEXT, sent.append, lambda command: None)
     intake.take(Detokenize(1, (0xC3, 0xA9, 0xFF)))
     assert sent == [Detokenized(1, "é\ufffd")]
+
+
+def test_a_constraint_is_compiled_before_the_request_is_accepted() -> None:
+    both = Both()
+    constraint = Constraint("gbnf", "root ::= [a-z]", "grammar")
+    submit = Submit(id=7, prompt=(1,), constraint=constraint)
+    both.intake.take(submit)
+    assert both.log == [Accepted(7, 1), NewSequence(submit, [1], constraint)]
+
+
+def test_a_constraint_that_cannot_be_fulfilled_is_refused_and_its_field_named() -> None:
+    constraint = Constraint("json_schema", "impossible", "response_format")
+    refusal = Both().refusal(Submit(id=1, prompt=(1,), constraint=constraint))
+    assert refusal.code == "invalid_request"
+    assert refusal.param == "response_format"
+    assert "impossible" in refusal.message
 
 
 def test_unknown_tokens_cannot_be_turned_into_text() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as _untyped
+from llguidance import LLTokenizer
 
 _lib: Any = _untyped
 # Symbols of ggml itself: looked up through libllama, because opening the wheel's other copies
@@ -228,6 +229,18 @@ class Vocab:
                 message = f"{len(text)} bytes are more text than llama.cpp can tokenize"
                 raise OverflowError(message)
             size = -count
+
+    def guidance_tokenizer(self, pieces: list[bytes], end_tokens: list[int]) -> LLTokenizer:
+        """llguidance's view of this vocabulary; it tokenizes by llama.cpp's own function."""
+        function = ctypes.cast(_ggml.llama_tokenize, ctypes.c_void_p).value
+        make: Any = LLTokenizer.from_llamacpp  # type: ignore[attr-defined]  # not in its stubs
+        tokenizer: LLTokenizer = make(
+            tokens=pieces,
+            vocab_ptr=self._pointer,
+            tokenize_fptr=function,
+            eos_token=end_tokens,
+        )
+        return tokenizer
 
     def piece(self, token: int, *, special: bool) -> bytes:
         size = 64

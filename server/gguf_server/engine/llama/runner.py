@@ -7,9 +7,11 @@ from typing import cast
 import numpy as np
 
 from gguf_server.engine.llama.binding import Batch, Logits
+from gguf_server.engine.llama.grammar import MatcherGrammar
+from gguf_server.engine.llama.logprobs import Logprobs
 from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.engine.llama.sampler import TokenSampler
-from gguf_server.engine.runner import Chunk, EngineFatal, KvCacheFull, Sampler
+from gguf_server.engine.runner import Chunk, EngineFatal, Grammar, KvCacheFull, Sampler
 from gguf_server.errors import InvalidRequest
 from gguf_server.wire.messages import SamplingParams
 
@@ -82,12 +84,18 @@ class LlamaRunner:
         """Edits the row in place: once per row."""
         return cast("TokenSampler", sampler).choose(self._logits[row], self._scratch)
 
+    def logprobs(self, row: int) -> Logprobs:
+        """To be asked for before ``sample``, which edits the row."""
+        return Logprobs(self._logits[row], self._vocabulary)
+
     def logits(self, row: int) -> Logits:
-        """A copy, for tests and log-probabilities."""
+        """A copy, for tests."""
         copied: Logits = self._logits[row].copy()
         return copied
 
-    def new_sampler(self, params: SamplingParams, prompt: Sequence[int]) -> TokenSampler:
+    def new_sampler(
+        self, params: SamplingParams, prompt: Sequence[int], grammar: Grammar | None
+    ) -> TokenSampler:
         outside = [token for token in params.logit_bias if token not in self._vocabulary]
         if outside:
             message = (
@@ -95,7 +103,8 @@ class LlamaRunner:
                 f"{len(self._vocabulary) - 1}."
             )
             raise InvalidRequest(message, param="logit_bias")
-        return TokenSampler(params, prompt, self._vocabulary.end_tokens)
+        end_tokens = self._vocabulary.end_tokens
+        return TokenSampler(params, prompt, end_tokens, cast("MatcherGrammar | None", grammar))
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
         """Free on a unified cache. On a split one the data of the whole stream is copied when

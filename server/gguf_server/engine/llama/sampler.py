@@ -1,18 +1,19 @@
 """The sampling state of one sequence: from a row of logits to a token.
 
-Order: bias, penalties, then the largest logit, or truncation, temperature and a draw.
+Order: bias, penalties, constraint, then the largest logit, or truncation, temperature and a draw.
 """
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from gguf_server.engine.llama.grammar import MatcherGrammar
 from gguf_server.engine.llama.penalties import Bias, OutputPenalty, RepeatPenalty
 from gguf_server.engine.llama.truncation import Row, Truncation
 from gguf_server.errors import InternalError
 from gguf_server.wire.messages import SamplingParams
 
-Edit = Bias | RepeatPenalty | OutputPenalty
+Edit = Bias | RepeatPenalty | OutputPenalty | MatcherGrammar
 
 _BLOCK = 256
 _MIN_TEMPERATURE = 1e-6  # below it the division overflows, far below where it matters
@@ -22,9 +23,16 @@ class TokenSampler:
     """Implements ``engine.runner.Sampler``. Costs nothing for what is switched off."""
 
     def __init__(
-        self, params: SamplingParams, prompt: Sequence[int], end_tokens: Iterable[int]
+        self,
+        params: SamplingParams,
+        prompt: Sequence[int],
+        end_tokens: Iterable[int],
+        grammar: MatcherGrammar | None = None,
     ) -> None:
         self._edits = _edits(params, prompt, end_tokens if params.ignore_eos else ())
+        self._grammar = grammar
+        if grammar is not None:
+            self._edits.append(grammar)
         self._temperature = max(params.temperature, _MIN_TEMPERATURE)
         self._truncation = Truncation(
             top_k=params.top_k,
@@ -35,6 +43,10 @@ class TokenSampler:
         self._random: np.random.Generator | None = None
         if params.temperature > 0 and params.top_k != 1:
             self._random = np.random.default_rng(_seed(params.seed))
+
+    @property
+    def is_complete(self) -> bool:
+        return self._grammar is not None and self._grammar.is_complete
 
     def close(self) -> None:
         """Nothing to release: the state is numpy's."""

@@ -3,6 +3,8 @@
 import re
 from functools import cached_property
 
+from llguidance import LLTokenizer
+
 from gguf_server.engine.llama import binding
 from gguf_server.errors import InvalidRequest
 
@@ -56,6 +58,17 @@ class LlamaVocabulary:
         if piece is None:
             piece = self._pieces[token] = self._vocab.piece(token, special=False)
         return piece
+
+    def spelling(self, token: int) -> bytes:
+        return self.piece(token) or self._vocab.piece(token, special=True)
+
+    def guidance_tokenizer(self) -> LLTokenizer:
+        """For llguidance. It knows special tokens by a byte that no text contains."""
+        spelled = [
+            self.piece(token) or b"\xff" + self._vocab.piece(token, special=True)
+            for token in range(self._size)
+        ]
+        return self._vocab.guidance_tokenizer(spelled, sorted(self.end_tokens))
 
     def is_end(self, token: int) -> bool:
         return token in self.end_tokens

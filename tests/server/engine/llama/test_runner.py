@@ -39,7 +39,7 @@ def encode(model: LlamaModel, text: str) -> list[int]:
 
 def generate(runner: LlamaRunner, prompts: dict[int, list[int]], count: int) -> dict[int, str]:
     """Greedy text of all prompts together, one slot each."""
-    samplers = {slot: runner.new_sampler(GREEDY, prompt) for slot, prompt in prompts.items()}
+    samplers = {slot: runner.new_sampler(GREEDY, prompt, None) for slot, prompt in prompts.items()}
     chunks = [Chunk(slot, 0, prompt, num_outputs=1) for slot, prompt in prompts.items()]
     texts = dict.fromkeys(prompts, b"")
     for _ in range(count):
@@ -198,14 +198,14 @@ def test_a_sampler_of_the_runner_bans_the_model_s_own_end_tokens(runner, any_lay
         runner._context.clear()
         [row] = runner.fill([Chunk(0, 0, prompt, num_outputs=1)])
         runner.decode()
-        token = runner.sample(row, runner.new_sampler(params, prompt))
+        token = runner.sample(row, runner.new_sampler(params, prompt, None))
         assert (token == end) is matches
 
 
 @pytest.mark.parametrize("token", [-1, 49152])
 def test_a_bias_outside_the_vocabulary_is_refused(runner, token: int):
     with pytest.raises(InvalidRequest, match="0 to 49151") as caught:
-        runner.new_sampler(SamplingParams(logit_bias={token: 1.0}), [])
+        runner.new_sampler(SamplingParams(logit_bias={token: 1.0}), [], None)
     assert caught.value.param == "logit_bias"
 
 
