@@ -1,7 +1,6 @@
 """The dashboard beside the /metrics of a server that has served, on a machine with fake GPUs."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
