@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gguf_server.engine.runner import Chunk, Grammar, KvCacheFull, Sampler
+from gguf_server.engine.memory import Memory
+from gguf_server.engine.runner import Chunk, Grammar, KvCacheFull, Sampler, State
 from gguf_server.errors import InvalidRequest
 from gguf_server.wire.messages import Constraint, LikelyToken, SamplingParams, TokenLogprob
 
@@ -68,17 +69,23 @@ class FakeGrammars:
 class FakeRunner:
     """A KV cache of real cells: sharing, cutting and running out behave as in llama.cpp.
 
-    ``num_cells`` None is a split cache. ``refuse_decodes`` lets that many decodes find no cells.
+    ``num_cells`` None is a split cache. ``refuse_decodes`` lets that many decodes find no cells,
+    ``refuse_restores`` that many states not come back. What ``memory`` forbids fails the test;
+    with a window, layers keep no more cells than they need and one batch.
     """
 
     num_slots: int
     num_cells: int | None = None
+    memory: Memory = Memory()
+    window_slack: int = 32
     refuse_decodes: int = 0
+    refuse_restores: int = 0
     samplers: list[FakeSampler] = field(default_factory=list)
     batches: list[list[Chunk]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.slots: list[list[Cell]] = [[] for _ in range(self.num_slots)]
+        self._first = [0] * self.num_slots
         self._batch: list[Chunk] = []
         self._outputs: list[tuple[int, int]] = []
 
@@ -114,6 +121,10 @@ class FakeRunner:
             cells = self.slots[chunk.slot]
             assert chunk.start == len(cells), "a hole or an overlap in the sequence"
             cells.extend(Cell(token) for token in chunk.tokens)
+            if self.memory.window_tokens:
+                assert self._first[chunk.slot] <= self.memory.first_needed(chunk.start), "a hole"
+                kept = self.memory.window_tokens + self.window_slack
+                self._first[chunk.slot] = max(self._first[chunk.slot], len(cells) - kept)
         self.batches.append(self._batch)
 
     def sample(self, row: int, sampler: Sampler) -> int:
@@ -135,12 +146,58 @@ class FakeRunner:
         self.samplers.append(sampler)
         return sampler
 
-    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> bool:
+        assert not self.memory.exact, "a state is shared as it is now, whatever was asked for"
         assert num_tokens <= len(self.slots[source])
         self.slots[target] = self.slots[source][:num_tokens]
+        self._first[target] = self._first[source]
+        return self._keep(target, num_tokens)
 
-    def truncate(self, slot: int, num_tokens: int) -> None:
+    def truncate(self, slot: int, num_tokens: int) -> bool:
+        assert not self.memory.exact or num_tokens in (0, len(self.slots[slot])), "a cut state"
         del self.slots[slot][num_tokens:]
+        return self._keep(slot, num_tokens)
+
+    def restore(self, slot: int, state: State, num_tokens: int) -> bool:
+        assert isinstance(state, FakeState)
+        self.slots[slot] = [Cell(token) for token in state.tokens]
+        self._first[slot] = self.memory.first_saved(len(state.tokens))
+        full = self.num_cells is not None and self.cells_used > self.num_cells
+        if full or self.refuse_restores > 0:
+            self.refuse_restores -= 1
+            self.slots[slot] = []
+            return False
+        return self.truncate(slot, num_tokens)
+
+    def state_bytes(self, slot: int) -> int:
+        return 4 * len(self.slots[slot])
+
+    def save(self, slot: int) -> "FakeState":
+        return FakeState([cell.token for cell in self.slots[slot]])
+
+    def first_position(self, slot: int) -> int:
+        return self._first[slot]
+
+    def _keep(self, slot: int, num_tokens: int) -> bool:
+        """False, and the slot empty, if cells are gone that the next token looks at."""
+        if not num_tokens:
+            self._first[slot] = 0
+        if self._first[slot] <= self.memory.first_needed(num_tokens):
+            return True
+        self.slots[slot] = []
+        self._first[slot] = 0
+        return False
+
+
+@dataclass
+class FakeState:
+    """The tokens of a slot, 4 bytes each."""
+
+    tokens: list[int]
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * len(self.tokens)
 
 
 def text_of(tokens: Sequence[int]) -> str:

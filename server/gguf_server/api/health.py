@@ -105,6 +105,8 @@ def _body(status: Status) -> dict[str, object]:
             "elapsed_seconds": round(status.elapsed_seconds, 1),
             "remaining_seconds": _rounded(status.remaining_seconds),
         }
+    if status.state is State.READY and status.facts is not None:
+        body["prefix_reuse"] = status.facts.prefix_reuse or "on"
     return body | {"restarts": status.restarts, "message": describe(status)}
 
 

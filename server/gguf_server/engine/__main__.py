@@ -16,15 +16,19 @@ import time
 
 from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
 from gguf_server.engine.generator import Generator
+from gguf_server.engine.host import HostCache
+from gguf_server.engine.host_memory import cache_bytes, read_host_memory
 from gguf_server.engine.intake import Intake
 from gguf_server.engine.llama import parameters
 from gguf_server.engine.llama.grammar import LlamaGrammars
 from gguf_server.engine.llama.model import LlamaModel, load
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.loop import Command, Loop
+from gguf_server.engine.memory import Memory
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
+from gguf_server.engine.slots import Slots
 from gguf_server.errors import LoadError
 from gguf_server.parent import die_with_parent
 from gguf_server.wire.framing import FrameReader, encode
@@ -138,10 +142,12 @@ def _build(
         if config.kv_layout == "split"
         else UnifiedCells(slot_ids, model.context.num_cells)
     )
+    memory = model.remembers.memory
+    host_bytes = cache_bytes(config.host_cache_bytes, read_host_memory()) if memory else 0
+    host = HostCache(memory or Memory(), host_bytes)
+    slots = Slots(slot_ids, cells, memory, host, runner.first_position)
     limits = Limits(
         slots=config.slots,
-        slot_ids=slot_ids,
-        reuse=not model.prefix_reuse,
         output_reservation_tokens=config.output_reservation_tokens,
         scored_tokens=parameters.SCORED_TOKENS,
     )
@@ -153,7 +159,8 @@ def _build(
     return Generator(
         runner=runner,
         vocabulary=model.vocabulary,
-        scheduler=Scheduler(limits, cells),
+        scheduler=Scheduler(limits, slots),
+        host=host,
         pacer=pacer,
         context_tokens=model.context_tokens,
         send=channel.send,

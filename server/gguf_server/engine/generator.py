@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gguf_server.engine.host import HostCache
+from gguf_server.engine.mover import Mover
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import (
     Chunk,
@@ -14,7 +16,7 @@ from gguf_server.engine.runner import (
     Runner,
     Vocabulary,
 )
-from gguf_server.engine.scheduler import CopyPrefix, Scheduler, StepPlan
+from gguf_server.engine.scheduler import Scheduler, StepPlan
 from gguf_server.engine.sequence import Sequence
 from gguf_server.engine.text import TextStream
 from gguf_server.errors import RequestError
@@ -84,6 +86,7 @@ class Generator:
         runner: Runner,
         vocabulary: Vocabulary,
         scheduler: Scheduler,
+        host: HostCache,
         pacer: StepPacer,
         context_tokens: int,
         send: Callable[[FromEngine], None],
@@ -91,6 +94,8 @@ class Generator:
         self._runner = runner
         self._vocabulary = vocabulary
         self._scheduler = scheduler
+        self._host = host
+        self._mover = Mover(runner, host)
         self._pacer = pacer
         self._context_tokens = context_tokens
         self._send = send
@@ -116,7 +121,8 @@ class Generator:
         clock = _Clock()
         streams = self._scheduler.streams()
         plan = self._compute(clock)
-        self._scheduler.advance(plan)
+        for save in self._scheduler.advance(plan):
+            self._mover.save(save)
         sampled = self._sample(plan, clock)
         for each in sampled:
             self._extend(each)
@@ -129,37 +135,45 @@ class Generator:
 
     def _compute(self, clock: _Clock) -> StepPlan:
         """Schedule and decode; when llama.cpp finds no cells, free some and try again."""
-        while True:
+        started = self._scheduler.admit()
+        plan = self._plan()
+        self._outcome.started += [Started(s.id, s.num_computed) for s in started]
+        while not self._decode(plan, clock):
+            if not self._scheduler.relieve():
+                msg = "the KV cache has no room for a single sequence"
+                raise EngineFatal(msg)
             plan = self._plan()
-            clock.lap("schedule")
-            self._rows = self._runner.fill([work.chunk for work in plan.work])
-            clock.lap("fill")
-            try:
-                self._runner.decode()
-            except KvCacheFull:
-                if not self._scheduler.relieve():
-                    msg = "the KV cache has no room for a single sequence"
-                    raise EngineFatal(msg) from None
-                continue
-            finally:
-                clock.lap("decode")
-            if plan.prefill_tokens:
-                num_tokens = plan.prefill_tokens + plan.decode_tokens
-                self._pacer.observe(num_tokens, clock.phases["decode"])
-            return plan
+        if plan.prefill_tokens:
+            num_tokens = plan.prefill_tokens + plan.decode_tokens
+            self._pacer.observe(num_tokens, clock.phases["decode"])
+        return plan
 
     def _plan(self) -> StepPlan:
-        for sequence in self._scheduler.admit():
-            self._outcome.started.append(Started(sequence.id, sequence.num_computed))
-        budget = self._pacer.prefill_budget(len(self._scheduler.streams()))
-        plan = self._scheduler.plan(budget)
-        for operation in plan.operations:
-            match operation:
-                case CopyPrefix(source, target, num_tokens):
-                    self._runner.copy_prefix(source, target, num_tokens)
-                case _:
-                    self._runner.truncate(operation.slot, operation.num_tokens)
-        return plan
+        """The next batch, with everything done that it needs.
+
+        Who loses a prefix on the way computes it: that takes another plan.
+        """
+        while True:
+            budget = self._pacer.prefill_budget(len(self._scheduler.streams()))
+            plan = self._scheduler.plan(budget)
+            lost = [slot for slot in map(self._mover.execute, plan.operations) if slot is not None]
+            if not lost:
+                return plan
+            for slot in lost:
+                self._scheduler.lose(slot)
+
+    def _decode(self, plan: StepPlan, clock: _Clock) -> bool:
+        """False when there are no cells for the batch."""
+        clock.lap("schedule")
+        self._rows = self._runner.fill([work.chunk for work in plan.work])
+        clock.lap("fill")
+        try:
+            self._runner.decode()
+        except KvCacheFull:
+            return False
+        finally:
+            clock.lap("decode")
+        return True
 
     def _sample(self, plan: StepPlan, clock: _Clock) -> list[_Sampled]:
         sampled = []
@@ -236,6 +250,11 @@ class Generator:
             decode_seconds=clock.phases["decode"],
             sample_seconds=clock.phases["sample"],
             text_seconds=clock.phases["text"],
+            host_bytes=self._host.used_bytes,
+            host_limit_bytes=self._host.limit_bytes,
+            host_entries=len(self._host),
+            host_restored_tokens=self._host.restored_tokens_total,
+            host_failed_restores=self._host.failed_restores_total,
         )
         outcome, self._outcome = self._outcome, _Outcome()
         self._send(

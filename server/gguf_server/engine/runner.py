@@ -33,6 +33,13 @@ class Chunk:
     num_outputs: int
 
 
+class State(Protocol):
+    """A copy of what a slot holds, in host memory. Only the runner looks inside."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
 class Grammar(Protocol):
     """What one sequence's output may still become; made from a ``Constraint``, for a sampler."""
 
@@ -121,12 +128,31 @@ class Runner(Protocol):
         self, params: SamplingParams, prompt: Sequence[int], grammar: Grammar | None
     ) -> Sampler: ...
 
-    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
-        """Make ``target`` hold exactly the first ``num_tokens`` cells of ``source``."""
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> bool:
+        """Make ``target`` hold exactly the first ``num_tokens`` cells of ``source``.
+
+        This and the next two leave the slot empty where they fail.
+        """
         ...
 
-    def truncate(self, slot: int, num_tokens: int) -> None:
+    def truncate(self, slot: int, num_tokens: int) -> bool:
         """Forget everything in ``slot`` after its first ``num_tokens`` cells."""
+        ...
+
+    def restore(self, slot: int, state: State, num_tokens: int) -> bool:
+        """Make ``slot`` hold exactly the first ``num_tokens`` cells of a saved state."""
+        ...
+
+    def state_bytes(self, slot: int) -> int:
+        """How large a state ``save`` would return now."""
+        ...
+
+    def save(self, slot: int) -> State | None:
+        """A copy of everything in ``slot``; None when it cannot be had."""
+        ...
+
+    def first_position(self, slot: int) -> int:
+        """The oldest position of which no layer has lost its cell."""
         ...
 
 

@@ -7,46 +7,20 @@ turn. What must happen to the KV cache is returned as operations; nothing is don
 from collections import deque
 from dataclasses import dataclass, field
 
-from gguf_server.engine.cells import Cells
-from gguf_server.engine.prefix import PrefixTree
+from gguf_server.engine.operations import Operation, Save
 from gguf_server.engine.runner import Chunk
 from gguf_server.engine.sequence import Sequence
-
-# Fewer shared tokens than this are cheaper to compute again than to copy or to wait for.
-MIN_SHARED_TOKENS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class CopyPrefix:
-    """Make slot ``target`` hold exactly the first ``num_tokens`` cells of ``source``."""
-
-    source: int
-    target: int
-    num_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Truncate:
-    """Forget the cells of ``slot`` after its first ``num_tokens``."""
-
-    slot: int
-    num_tokens: int
-
-
-KvOperation = CopyPrefix | Truncate
+from gguf_server.engine.slots import MIN_SHARED_TOKENS, Seat, Slots
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``slots`` sequences run at once; ``slot_ids`` - ``slots`` more may keep idle prefixes.
+    """``slots`` sequences run at once; there may be more slots than that, to keep idle prefixes.
 
-    ``reuse`` False: the model's memory cannot be cut, so every sequence starts from nothing.
     ``scored_tokens`` rows of logits a step, beyond one for each slot, are for scoring prompts.
     """
 
     slots: int
-    slot_ids: int
-    reuse: bool
     output_reservation_tokens: int
     scored_tokens: int
 
@@ -63,36 +37,23 @@ class Work:
 class StepPlan:
     """What to do in one step: first the operations in order, then one batch."""
 
-    operations: list[KvOperation]
+    operations: list[Operation]
     work: list[Work] = field(default_factory=list)
     decode_tokens: int = 0
     prefill_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Seat:
-    """Where a sequence goes: ``source`` lends ``num_tokens``, itself when ``source == slot``."""
-
-    slot: int
-    source: int
-    num_tokens: int
-
-
 class Scheduler:
-    """Owns the waiting and the running sequences, and which slot holds what."""
+    """Owns the waiting and the running sequences."""
 
-    def __init__(self, limits: Limits, cells: Cells) -> None:
+    def __init__(self, limits: Limits, slots: Slots) -> None:
         self.preempted_total = 0
-        self.evicted_total = 0
         self._limits = limits
-        self._cells = cells
-        self._tree = PrefixTree()
+        self._slots = slots
+        self._cells = slots.cells
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # oldest first
         self._prefilling: deque[Sequence] = deque()  # whose turn comes next, first
-        self._free_slots = set(range(limits.slot_ids))
-        self._idle_slots: dict[int, None] = {}  # least recently used first
-        self._operations: list[KvOperation] = []
         self._may_admit = False  # has anything changed since admission was last refused
 
     @property
@@ -110,6 +71,10 @@ class Scheduler:
     @property
     def cells_used(self) -> int:
         return self._cells.used
+
+    @property
+    def evicted_total(self) -> int:
+        return self._slots.evicted_total
 
     def streams(self) -> list[Sequence]:
         """The running sequences whose clients wait for the next token."""
@@ -138,16 +103,21 @@ class Scheduler:
     def finish(self, sequence: Sequence) -> None:
         """End a running sequence; what it computed stays as an idle prefix."""
         slot = self._unseat(sequence)
-        if self._limits.reuse and sequence.num_computed:
-            self._tree.claim(slot, sequence.tokens[: sequence.num_computed])
-            self._idle_slots[slot] = None
-        else:
-            self._forget(slot)
+        self._slots.leave(slot, sequence.tokens[: sequence.num_computed])
+
+    def lose(self, slot: int) -> None:
+        """An operation on this slot failed and left it empty: its sequence starts over."""
+        self._cells.truncate(slot, 0)
+        for sequence in self._running:
+            if sequence.slot == slot:
+                sequence.num_computed = 0
+                if sequence not in self._prefilling:
+                    self._prefilling.append(sequence)
 
     def relieve(self) -> bool:
         """Free some cells at the least cost; False when one sequence alone has them all."""
-        if self._idle_slots:
-            self._evict()
+        if self._slots.any_idle:
+            self._slots.evict()
             return True
         if len(self._running) > 1:
             self._preempt()
@@ -183,8 +153,7 @@ class Scheduler:
     def plan(self, prefill_budget: int) -> StepPlan:
         """The next batch. Nothing counts as computed before ``advance``."""
         self._make_room(prefill_budget)
-        plan = StepPlan(operations=self._operations)
-        self._operations = []
+        plan = StepPlan(operations=self._slots.take_operations())
         for sequence in self.streams():
             plan.work.append(_work(sequence, 1))
         plan.decode_tokens = len(plan.work)
@@ -193,63 +162,52 @@ class Scheduler:
         plan.work.sort(key=lambda work: work.chunk.slot)
         return plan
 
-    def advance(self, plan: StepPlan) -> None:
-        """The batch of ``plan`` has been computed."""
+    def advance(self, plan: StepPlan) -> list[Save]:
+        """The batch of ``plan`` has been computed; returns what should be saved right away."""
         for work in plan.work:
             num_tokens = len(work.chunk.tokens)
             work.sequence.num_computed += num_tokens
             self._cells.extend(work.chunk.slot, num_tokens)
-        if plan.prefill_tokens:
-            self._rotate_prefilling({work.sequence.id for work in plan.work})
-            self._may_admit = True
+        if not plan.prefill_tokens:
+            return []
+        self._rotate_prefilling({work.sequence.id for work in plan.work})
+        self._may_admit = True
+        saves = [self._checkpoint(w.sequence) for w in plan.work if w.sequence.at_checkpoint]
+        return [save for save in saves if save is not None]
 
     # --- admission ---------------------------------------------------------------------------
 
-    def _find_seat(self, sequence: Sequence) -> _Seat | None:
+    def _find_seat(self, sequence: Sequence) -> Seat | None:
         """The best slot for it; None while a longer part of its prompt is being computed."""
-        holders = self._tree.holders(sequence.tokens) if self._limits.reuse else {}
-        most = sequence.num_reusable_tokens
-        lendable = {
-            slot: min(shared, most, self._cells.length(slot)) for slot, shared in holders.items()
-        }
-        best = max(lendable.values(), default=0)
-        promised = min(max(holders.values(), default=0), most)
-        if promised > best and promised >= MIN_SHARED_TOKENS:
+        offer = self._slots.find(sequence.tokens, sequence.num_reusable_tokens)
+        seat = offer.seat
+        takes_checkpoints = self._slots.takes_checkpoints
+        if offer.promised > seat.num_tokens and offer.promised >= MIN_SHARED_TOKENS:
+            if takes_checkpoints:
+                self._in_slot(offer.promiser).add_checkpoint(offer.promised)
             return None
-        return self._choose_seat(lendable, best)
+        sequence.checkpoints = []
+        if takes_checkpoints:
+            # Where others began differently, and before the token whose logits everyone needs.
+            for num_tokens in (offer.seen, len(sequence.tokens) - 1):
+                if num_tokens - seat.num_tokens >= MIN_SHARED_TOKENS:
+                    sequence.add_checkpoint(num_tokens)
+        return seat
 
-    def _choose_seat(self, lendable: dict[int, int], best: int) -> _Seat:
-        lenders = [slot for slot, length in lendable.items() if length == best]
-        for slot in lenders:
-            # Taking over is free, but costs the rest of what the slot held.
-            if slot in self._idle_slots and 2 * best >= self._cells.length(slot):
-                return _Seat(slot, slot, best)
-        target = min(self._free_slots) if self._free_slots else next(iter(self._idle_slots))
-        if lendable.get(target, 0) == best or best < MIN_SHARED_TOKENS:
-            return _Seat(target, target, lendable.get(target, 0))
-        return _Seat(target, lenders[0], best)
+    def _in_slot(self, slot: int) -> Sequence:
+        return next(sequence for sequence in self._running if sequence.slot == slot)
 
-    def _has_room(self, sequence: Sequence, seat: _Seat) -> bool:
+    def _has_room(self, sequence: Sequence, seat: Seat) -> bool:
         reservation = len(sequence.tokens) + self._limits.output_reservation_tokens
         sequence.reserved_tokens = min(reservation, sequence.max_total_tokens)
-        needed = sequence.reserved_tokens - self._cells.pinned_prefix(seat.source, seat.num_tokens)
+        needed = sequence.reserved_tokens
+        if isinstance(seat.source, int):
+            needed -= self._cells.pinned_prefix(seat.source, seat.num_tokens)
         promised = sum(running.outstanding_tokens for running in self._running)
         return needed <= self._cells.unpinned - promised
 
-    def _take_seat(self, sequence: Sequence, seat: _Seat) -> None:
-        self._free_slots.discard(seat.slot)
-        if seat.slot in self._idle_slots:
-            del self._idle_slots[seat.slot]
-            if seat.source != seat.slot:
-                self.evicted_total += 1
-        if seat.source == seat.slot:
-            self._truncate(seat.slot, seat.num_tokens)
-        else:
-            self._cells.truncate(seat.slot, 0)
-            self._cells.share(seat.source, seat.slot, seat.num_tokens)
-            self._operations.append(CopyPrefix(seat.source, seat.slot, seat.num_tokens))
-        self._cells.set_busy(seat.slot, busy=True)
-        self._tree.claim(seat.slot, sequence.tokens)
+    def _take_seat(self, sequence: Sequence, seat: Seat) -> None:
+        self._slots.take(seat, sequence.tokens)
         sequence.slot = seat.slot
         sequence.num_computed = seat.num_tokens
         self._running.append(sequence)
@@ -261,7 +219,7 @@ class Scheduler:
     def _plan_prefill(self, plan: StepPlan, budget: int) -> None:
         scored_tokens = self._limits.scored_tokens
         for sequence in self._prefilling:
-            num_tokens = min(budget - plan.prefill_tokens, sequence.num_uncomputed)
+            num_tokens = min(budget - plan.prefill_tokens, sequence.num_until_checkpoint)
             if num_tokens <= 0:
                 break
             if sequence.is_scoring:
@@ -276,6 +234,11 @@ class Scheduler:
         turns += [s for s in self._prefilling if s.id in served and not s.is_prefilled]
         self._prefilling = deque(turns)
 
+    def _checkpoint(self, sequence: Sequence) -> Save | None:
+        sequence.checkpoints.pop(0)
+        tokens = sequence.tokens[: sequence.num_computed]
+        return self._slots.checkpoint(sequence.slot, tokens)
+
     # --- cells -------------------------------------------------------------------------------
 
     def _make_room(self, prefill_budget: int) -> None:
@@ -285,20 +248,13 @@ class Scheduler:
                 break
         uncomputed = sum(sequence.num_uncomputed for sequence in self._prefilling)
         wanted = len(self.streams()) + min(prefill_budget, uncomputed)
-        while self._cells.free < wanted and self._idle_slots:
-            self._evict()
-
-    def _evict(self) -> None:
-        """Forget the idle prefix that was used longest ago."""
-        slot = next(iter(self._idle_slots))
-        del self._idle_slots[slot]
-        self.evicted_total += 1
-        self._forget(slot)
+        while self._cells.free < wanted and self._slots.any_idle:
+            self._slots.evict()
 
     def _preempt(self) -> None:
         """Take the youngest sequence's slot back; it waits first in line and loses no text."""
         sequence = self._running[-1]
-        self._forget(self._unseat(sequence))
+        self._slots.give_up(self._unseat(sequence))
         sequence.num_computed = 0
         self._waiting.appendleft(sequence)
         self.preempted_total += 1
@@ -308,19 +264,8 @@ class Scheduler:
         self._running.remove(sequence)
         if sequence in self._prefilling:
             self._prefilling.remove(sequence)
-        self._cells.set_busy(slot, busy=False)
         self._may_admit = True
         return slot
-
-    def _forget(self, slot: int) -> None:
-        self._tree.release(slot)
-        self._truncate(slot, 0)
-        self._free_slots.add(slot)
-
-    def _truncate(self, slot: int, num_tokens: int) -> None:
-        if self._cells.length(slot) > num_tokens:
-            self._cells.truncate(slot, num_tokens)
-            self._operations.append(Truncate(slot, num_tokens))
 
 
 def _work(sequence: Sequence, num_tokens: int) -> Work:

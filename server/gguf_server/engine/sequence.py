@@ -1,5 +1,6 @@
 """One generation: its tokens, how many of them are computed, and when it ends."""
 
+from bisect import insort
 from dataclasses import dataclass, field
 
 from gguf_server.engine.runner import Sampler
@@ -13,6 +14,8 @@ class Sequence:
 
     With ``scores_prompt`` the log-probabilities of the prompt are wanted; the first ``num_scored``
     tokens have theirs.
+
+    A chunk ends at each of ``checkpoints``, ascending, so that the state there can be saved.
 
     ``max_total_tokens`` bounds prompt and output together, ``reserved_tokens`` is what admission
     set aside for both. A waiting sequence has no slot; a
@@ -33,10 +36,25 @@ class Sequence:
     slot: int = -1
     num_computed: int = 0
     started: bool = False
+    checkpoints: list[int] = field(default_factory=list)
 
     @property
     def num_uncomputed(self) -> int:
         return len(self.tokens) - self.num_computed
+
+    @property
+    def num_until_checkpoint(self) -> int:
+        """How many tokens the next chunk may have."""
+        end = self.checkpoints[0] if self.checkpoints else len(self.tokens)
+        return end - self.num_computed
+
+    @property
+    def at_checkpoint(self) -> bool:
+        return bool(self.checkpoints) and self.checkpoints[0] == self.num_computed
+
+    def add_checkpoint(self, num_tokens: int) -> None:
+        if num_tokens not in self.checkpoints:
+            insort(self.checkpoints, num_tokens)
 
     @property
     def num_output_tokens(self) -> int:

@@ -47,11 +47,6 @@ class StateCollector:
         yield _state(status.state)
         facts = status.facts
         yield _gauge("slots", "Sequences that can run at once.", facts.slots if facts else 0)
-        yield _gauge(
-            "prefix_reuse_enabled",
-            "1 while prefixes are shared and kept; /startupz tells why not.",
-            facts is not None and not facts.prefix_reuse,
-        )
         yield self._model(status)
 
     def _model(self, status: Status) -> Metric:

@@ -105,12 +105,29 @@ class Metrics:
             "step_prefill_tokens_max", "The most prompt tokens computed in one step."
         )
         self._largest_prefill = 0
-        self._running = gauge("num_requests_running", "Sequences that have a slot.")
-        self._waiting = gauge("num_requests_waiting", "Sequences that wait for a slot.")
 
     def _memory_series(self) -> None:
         counter, gauge = self._series.counter, self._series.gauge
-        self._kv_used = gauge("kv_cells_used", "KV cells in use, idle prefixes included.")
+        self._levels = {  # by field of StepStats
+            "running": gauge("num_requests_running", "Sequences that have a slot."),
+            "waiting": gauge("num_requests_waiting", "Sequences that wait for a slot."),
+            "kv_cells_used": gauge("kv_cells_used", "KV cells in use, idle prefixes included."),
+            "host_bytes": gauge("host_cache_bytes", "Evicted prefixes in host memory."),
+            "host_limit_bytes": gauge("host_cache_limit_bytes", "The most that may be."),
+            "host_entries": gauge("host_cache_entries", "How many prefixes they are."),
+        }
+        self._totals = {  # by field of StepStats, where each engine counts from 0
+            "preempted": counter("preemptions", "Sequences that lost their slot."),
+            "evicted": counter("evictions", "Idle prefixes forgotten."),
+            "host_restored_tokens": counter(
+                "host_cache_restored_tokens", "Prompt tokens restored from host memory."
+            ),
+            "host_failed_restores": counter(
+                "host_cache_failed_restores",
+                "Prefixes computed again: they could not be restored.",
+            ),
+        }
+        self._last_totals = dict.fromkeys(self._totals, 0)
         self._kv_limit = gauge("kv_cells_limit", "KV cells there are.")
         self._kv_usage = gauge("kv_cache_usage_ratio", "KV cells in use, 0 to 1.")
         self._num_kv_cells = 1
@@ -120,10 +137,10 @@ class Metrics:
         self._prefix_hits = counter(
             "prefix_cache_hit_tokens", "Prompt tokens taken from another sequence."
         )
+        self._prefix_reuse = gauge(
+            "prefix_reuse", "Whether prefixes are reused, by kind of model memory.", memory=()
+        )
         self._reuses_prefixes = True
-        self._preemptions = counter("preemptions", "Sequences that lost their slot.")
-        self._evictions = counter("evictions", "Idle prefixes forgotten.")
-        self._last_preempted = self._last_evicted = 0
 
     def _engine_series(self) -> None:
         self._restarts = self._series.counter("engine_restarts", "Engines lost.", cause=_CAUSES)
@@ -191,13 +208,13 @@ class Metrics:
         self._left_out.inc(stats.left_out)
         self._prompt_computed.inc(stats.prefill_tokens)
         self._step_tokens.observe(stats.decode_tokens + stats.prefill_tokens)
-        self._running.set(stats.running)
-        self._waiting.set(stats.waiting)
-        self._kv_used.set(stats.kv_cells_used)
         self._kv_usage.set(stats.kv_cells_used / self._num_kv_cells)
-        self._preemptions.inc(stats.preempted - self._last_preempted)
-        self._evictions.inc(stats.evicted - self._last_evicted)
-        self._last_preempted, self._last_evicted = stats.preempted, stats.evicted
+        for field, gauge in self._levels.items():
+            gauge.set(getattr(stats, field))
+        for field, counter in self._totals.items():
+            total = getattr(stats, field)
+            counter.inc(total - self._last_totals[field])
+            self._last_totals[field] = total
         if stats.prefill_tokens > self._largest_prefill:
             self._largest_prefill = stats.prefill_tokens
             self._prefill_max.set(stats.prefill_tokens)
@@ -210,11 +227,13 @@ class Metrics:
         self._num_kv_cells = facts.num_kv_cells
         self._kv_limit.set(facts.num_kv_cells)
         self._reuses_prefixes = not facts.prefix_reuse
+        self._prefix_reuse.clear()
+        self._prefix_reuse.labels(facts.memory_kind).set(self._reuses_prefixes)
         for stage, seconds in facts.load_seconds.items():
             self._load_seconds.labels(stage).set(seconds)
-        self._last_preempted = self._last_evicted = 0
+        self._last_totals = dict.fromkeys(self._totals, 0)
 
     def lost(self, cause: str) -> None:
         self._restarts.labels(cause).inc()
-        for gauge in (self._running, self._waiting, self._kv_used, self._kv_usage):
+        for gauge in (*self._levels.values(), self._kv_usage):
             gauge.set(0)

@@ -19,6 +19,7 @@ LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 RopeScaling = Literal["model", "none", "linear", "yarn"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 FinishReason = Literal["stop", "length"]
+MemoryKind = Literal["attention", "window", "recurrent", "hybrid", "unknown"]
 ConstraintKind = Literal["json_schema", "gbnf", "lark"]
 LoadStage = Literal["start", "weights", "context", "warmup"]
 
@@ -171,7 +172,8 @@ ToEngine = Load | Submit | Embed | Cancel | Tokenize | Detokenize
 class ModelFacts(Struct, frozen=True, kw_only=True):
     """What the engine knows once the model is loaded.
 
-    ``prefix_reuse`` is empty when prefixes are shared and kept, else the reason why not.
+    ``prefix_reuse`` is empty when prefixes are shared and kept, else the reason why not;
+    ``memory_kind`` is what decides that.
     ``stall_seconds`` is how long one step may take before the engine must be called stuck,
     from the longest step of the warm-up. ``generates`` is false for a model that can only embed;
     ``embedding_size`` is 0 where embeddings are not served, else the length of a vector.
@@ -191,6 +193,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     eos_token: str
     chat_template: str | None
     prefix_reuse: str
+    memory_kind: MemoryKind
     stall_seconds: float
     devices: tuple[str, ...]
     load_seconds: dict[str, float]
@@ -321,7 +324,7 @@ class StepStats(Struct, frozen=True, kw_only=True, array_like=True):
     """What one step did. ``left_out`` counts running streams it decoded nothing for: always 0.
 
     Seconds by phase: ``schedule`` and ``fill`` before, ``decode`` inside llama.cpp, ``sample``
-    in its samplers, ``text`` after.
+    in its samplers, ``text`` after. ``host_`` fields tell of the prefixes kept in host memory.
     """
 
     step: int
@@ -338,6 +341,11 @@ class StepStats(Struct, frozen=True, kw_only=True, array_like=True):
     decode_seconds: float
     sample_seconds: float
     text_seconds: float
+    host_bytes: int = 0
+    host_limit_bytes: int = 0
+    host_entries: int = 0
+    host_restored_tokens: int = 0
+    host_failed_restores: int = 0
 
     @property
     def phase_seconds(self) -> tuple[float, ...]:

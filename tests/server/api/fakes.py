@@ -35,6 +35,7 @@ FACTS = ModelFacts(
     eos_token="</s>",
     chat_template=TEMPLATE,
     prefix_reuse="",
+    memory_kind="attention",
     stall_seconds=30.0,
     devices=("CPU",),
     load_seconds={"weights": 1.0},

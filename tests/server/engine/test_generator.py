@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from gguf_server.engine.cells import SplitCells, UnifiedCells
 from gguf_server.engine.generator import Generator, NewSequence
+from gguf_server.engine.host import HostCache
+from gguf_server.engine.memory import Memory
 from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
+from gguf_server.engine.slots import Slots
 from gguf_server.wire.messages import (
     Cancel,
     FromEngine,
@@ -24,6 +27,9 @@ from gguf_server.wire.messages import (
 from tests.fakes import FakeRunner, FakeVocabulary, expected_output, text_of
 
 CONTEXT = 64
+WHOLE = Memory()
+WINDOW = Memory(window_tokens=8)
+STATE = Memory(exact=True)
 
 
 @dataclass
@@ -88,19 +94,20 @@ def make_bench(
     slots: int = 4,
     retained: int = 0,
     cells: int | None = None,
-    reuse: bool = True,
+    memory: Memory | None = WHOLE,
+    host_bytes: int = 0,
     max_batch_tokens: int = 32,
     target_seconds: float = 8.0,
     reservation: int = 8,
 ) -> Bench:
     """``cells`` None is a split cache. A token costs one second, so a target is a token count."""
     slot_ids = slots + retained
-    runner = FakeRunner(slot_ids, cells)
+    runner = FakeRunner(slot_ids, cells, memory or WHOLE, max_batch_tokens)
     account = SplitCells(slot_ids, CONTEXT) if cells is None else UnifiedCells(slot_ids, cells)
-    limits = Limits(
-        slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation, scored_tokens=8
-    )
-    scheduler = Scheduler(limits, account)
+    limits = Limits(slots, output_reservation_tokens=reservation, scored_tokens=8)
+    host = HostCache(memory or WHOLE, host_bytes)
+    table = Slots(slot_ids, account, memory, host, runner.first_position)
+    scheduler = Scheduler(limits, table)
     outputs: list[StepOutput] = []
 
     def send(message: FromEngine) -> None:
@@ -115,6 +122,7 @@ def make_bench(
         runner=runner,
         vocabulary=FakeVocabulary(),
         scheduler=scheduler,
+        host=host,
         pacer=pacer,
         context_tokens=CONTEXT,
         send=send,
@@ -274,7 +282,7 @@ def test_a_cache_without_room_for_one_sequence_is_fatal_not_an_endless_loop() ->
 
 
 def test_a_model_whose_memory_cannot_be_cut_runs_every_request_from_nothing() -> None:
-    bench = make_bench(reuse=False)
+    bench = make_bench(memory=None)
     for request_id in (1, 2):
         bench.submit(request_id, prompt_of(0, 30), max_tokens=5)
     bench.run()
@@ -381,7 +389,7 @@ def test_an_output_that_its_grammar_has_completed_stops_at_once() -> None:
 @st.composite
 def workloads(draw: st.DrawFn) -> list[tuple[str, int]]:
     """Arrivals, cancellations and pauses."""
-    action = st.sampled_from(["submit", "submit", "submit", "cancel", "step", "step"])
+    action = st.sampled_from(["submit", "submit", "submit", "cancel", "refuse", "step", "step"])
     return draw(st.lists(st.tuples(action, st.integers(0, 2**16)), min_size=5, max_size=60))
 
 
@@ -391,11 +399,26 @@ def workloads(draw: st.DrawFn) -> list[tuple[str, int]]:
     cells=st.sampled_from([None, 64, 100, 200]),
     retained=st.integers(0, 3),
     slots=st.integers(1, 4),
+    memory=st.sampled_from([None, WHOLE, WINDOW, STATE]),
+    host_bytes=st.sampled_from([0, 300, 10_000]),
 )
 def test_any_traffic_ends_with_every_text_right_and_every_request_ended_once(
-    workload: list[tuple[str, int]], cells: int | None, retained: int, slots: int
+    workload: list[tuple[str, int]],
+    cells: int | None,
+    retained: int,
+    slots: int,
+    memory: Memory | None,
+    host_bytes: int,
 ) -> None:
-    bench = make_bench(slots=slots, retained=retained, cells=cells, reservation=4)
+    bench = make_bench(
+        slots=slots,
+        retained=retained,
+        cells=cells,
+        reservation=4,
+        memory=memory,
+        host_bytes=host_bytes,
+        max_batch_tokens=16,
+    )
     request_id = 0
     for action, number in workload:
         draw = random.Random(number)
@@ -406,6 +429,8 @@ def test_any_traffic_ends_with_every_text_right_and_every_request_ended_once(
             bench.submit(request_id, prompt, draw.choice([None, 1, 5, 20]))
         elif action == "cancel" and bench.prompts.keys() - bench.ends().keys():
             bench.cancel(draw.choice(sorted(bench.prompts.keys() - bench.ends().keys())))
+        elif action == "refuse":
+            bench.runner.refuse_restores = 1
         elif not bench.scheduler.is_idle:
             bench.step()
         assert bench.scheduler.cells_used == bench.runner.cells_used

@@ -5,17 +5,13 @@ from dataclasses import dataclass
 import pytest
 
 from gguf_server.engine.cells import Cells, SplitCells, UnifiedCells
-from gguf_server.engine.scheduler import (
-    MIN_SHARED_TOKENS,
-    CopyPrefix,
-    KvOperation,
-    Limits,
-    Scheduler,
-    StepPlan,
-    Truncate,
-)
+from gguf_server.engine.host import HostCache
+from gguf_server.engine.memory import Memory
+from gguf_server.engine.operations import CopyPrefix, Operation, Restore, Save, Truncate
+from gguf_server.engine.scheduler import Limits, Scheduler, StepPlan
 from gguf_server.engine.sequence import Sequence
-from tests.fakes import FakeSampler
+from gguf_server.engine.slots import MIN_SHARED_TOKENS, Slots
+from tests.fakes import FakeSampler, FakeState
 
 CONTEXT = 200
 ANY_BUDGET = 1000
@@ -27,6 +23,8 @@ def tokens(start: int, count: int) -> list[int]:
 
 
 COMMON = tokens(1000, 40)
+WHOLE = Memory()
+STATE = Memory(exact=True)
 
 
 @dataclass
@@ -34,6 +32,8 @@ class Desk:
     """A scheduler and what a loop does to it, without a model."""
 
     scheduler: Scheduler
+    host: HostCache
+    first_positions: list[int]
     last_id: int = 0
 
     def submit(self, prompt: list[int], max_tokens: int = 100) -> Sequence:
@@ -52,13 +52,15 @@ class Desk:
         """Admit, compute, and give each that asks for output a token that nobody else has."""
         self.scheduler.admit()
         plan = self.scheduler.plan(budget)
-        self.scheduler.advance(plan)
+        for operation in [*plan.operations, *self.scheduler.advance(plan)]:
+            if isinstance(operation, Save):
+                self.host.put(operation.tokens, FakeState(operation.tokens))
         for work in plan.work:
             if work.chunk.num_outputs:
                 work.sequence.append(100_000 + len(work.sequence.tokens), is_end=False)
         return plan
 
-    def run(self, prompt: list[int]) -> tuple[Sequence, list[KvOperation]]:
+    def run(self, prompt: list[int]) -> tuple[Sequence, list[Operation]]:
         """Seat one more sequence and compute its prompt."""
         sequence = self.submit(prompt)
         operations = self.step().operations
@@ -78,17 +80,19 @@ def make_desk(
     slots: int = 4,
     slot_ids: int = 4,
     num_cells: int | None = None,
-    reuse: bool = True,
+    memory: Memory | None = WHOLE,
+    host_bytes: int = 0,
     reservation: int = 10,
 ) -> Desk:
     """``num_cells`` None is a split cache."""
     cells: Cells = (
         SplitCells(slot_ids, CONTEXT) if num_cells is None else UnifiedCells(slot_ids, num_cells)
     )
-    limits = Limits(
-        slots, slot_ids, reuse=reuse, output_reservation_tokens=reservation, scored_tokens=8
-    )
-    return Desk(Scheduler(limits, cells))
+    limits = Limits(slots, output_reservation_tokens=reservation, scored_tokens=8)
+    host = HostCache(memory or WHOLE, host_bytes)
+    first_positions = [0] * slot_ids
+    table = Slots(slot_ids, cells, memory, host, first_positions.__getitem__)
+    return Desk(Scheduler(limits, table), host, first_positions)
 
 
 # --- the choice of a seat ------------------------------------------------------------------------
@@ -198,12 +202,12 @@ def test_a_prefix_is_copied_only_from_a_certain_length(shared: int, copied: bool
     desk = make_desk()
     lender, _ = desk.run(COMMON[:shared] + tokens(2000, 50))
     sequence, operations = desk.run(COMMON[:shared] + tokens(3000, 50))
-    wanted: list[KvOperation] = [CopyPrefix(lender.slot, 1, shared)] if copied else []
+    wanted: list[Operation] = [CopyPrefix(lender.slot, 1, shared)] if copied else []
     assert (sequence.slot, operations) == (1, wanted)
 
 
 def test_without_reuse_a_slot_is_emptied_when_its_sequence_ends() -> None:
-    desk = make_desk(reuse=False)
+    desk = make_desk(memory=None)
     desk.leave_idle(COMMON)
     sequence, operations = desk.run(COMMON)
     assert (sequence.slot, operations) == (0, [Truncate(0, 0)])

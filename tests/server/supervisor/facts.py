@@ -18,6 +18,7 @@ FACTS = ModelFacts(
     eos_token="",
     chat_template=None,
     prefix_reuse="",
+    memory_kind="attention",
     stall_seconds=0.0,
     devices=("CPU",),
     load_seconds={"weights": 1.5, "warmup": 0.5},

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import msgspec
 import pytest
 from prometheus_client.registry import Collector
 
@@ -18,7 +17,7 @@ from gguf_server.supervisor.collectors import (
 )
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.status import State, Status
-from tests.server.supervisor.facts import FACTS, READY
+from tests.server.supervisor.facts import READY
 
 LOADING = replace(READY, state=State.LOADING, ever_ready=False, facts=None)
 
@@ -53,12 +52,6 @@ def test_the_model_is_told_once_it_is_known() -> None:
     assert value(of(LOADING), "model_info", **labels) is None
     assert value(of(READY), "model_info", **labels) == 1
     assert (value(of(LOADING), "slots"), value(of(READY), "slots")) == (0, 2)
-
-
-@pytest.mark.parametrize(("reason", "enabled"), [("", 1), ("its state cannot be cut", 0)])
-def test_it_is_told_whether_prefixes_are_reused(reason: str, enabled: int) -> None:
-    facts = msgspec.structs.replace(FACTS, prefix_reuse=reason)
-    assert value(of(replace(READY, facts=facts)), "prefix_reuse_enabled") == enabled
 
 
 def test_the_versions_are_told() -> None:

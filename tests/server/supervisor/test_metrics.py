@@ -45,7 +45,8 @@ def test_steps_add_up_and_gauges_follow_the_last_one() -> None:
     metrics = Metrics()
     metrics.ready(FACTS)
     metrics.step(STATS)
-    metrics.step(replace(STATS, prefill_tokens=10, running=1, waiting=0, kv_cells_used=100))
+    last = replace(STATS, prefill_tokens=10, running=1, waiting=0, kv_cells_used=100)
+    metrics.step(replace(last, host_bytes=5, host_limit_bytes=10, host_entries=1))
     assert value(metrics, "steps_total") == 2
     assert value(metrics, "prompt_tokens_computed_total") == 40
     assert value(metrics, "step_prefill_tokens_max") == 30
@@ -54,6 +55,9 @@ def test_steps_add_up_and_gauges_follow_the_last_one() -> None:
     assert value(metrics, "num_requests_running") == 1
     assert value(metrics, "num_requests_waiting") == 0
     assert value(metrics, "kv_cells_used") == 100
+    assert value(metrics, "host_cache_bytes") == 5
+    assert value(metrics, "host_cache_limit_bytes") == 10
+    assert value(metrics, "host_cache_entries") == 1
     assert value(metrics, "kv_cache_usage_ratio") == 0.5
 
 
@@ -67,13 +71,15 @@ def test_seconds_of_a_step_go_to_their_phase(phase: str) -> None:
 def test_totals_of_the_engine_are_counted_once_and_start_anew_with_a_new_engine() -> None:
     metrics = Metrics()
     metrics.ready(FACTS)
-    metrics.step(replace(STATS, preempted=2, evicted=5))
-    metrics.step(replace(STATS, preempted=3, evicted=5))
+    metrics.step(replace(STATS, preempted=2, evicted=5, host_restored_tokens=70))
+    metrics.step(replace(STATS, preempted=3, evicted=5, host_restored_tokens=90))
     metrics.lost("crash")
     metrics.ready(FACTS)
-    metrics.step(replace(STATS, preempted=1, evicted=1))
+    metrics.step(replace(STATS, preempted=1, evicted=1, host_failed_restores=1))
     assert value(metrics, "preemptions_total") == 4
     assert value(metrics, "evictions_total") == 6
+    assert value(metrics, "host_cache_restored_tokens_total") == 90
+    assert value(metrics, "host_cache_failed_restores_total") == 1
 
 
 def test_a_loss_is_counted_by_its_cause_and_leaves_nothing_running() -> None:
@@ -142,6 +148,15 @@ def test_what_a_model_cannot_reuse_is_no_miss_of_the_prefix_cache() -> None:
     metrics.started(generation)
     assert value(metrics, "prompt_tokens_total") == 40
     assert value(metrics, "prefix_cache_query_tokens_total") == 0
+
+
+def test_it_is_told_whether_this_kind_of_model_reuses_prefixes() -> None:
+    metrics = Metrics()
+    metrics.ready(FACTS)
+    assert value(metrics, "prefix_reuse", memory="attention") == 1
+    metrics.ready(replace(FACTS, memory_kind="recurrent", prefix_reuse="cannot be cut"))
+    assert value(metrics, "prefix_reuse", memory="recurrent") == 0
+    assert value(metrics, "prefix_reuse", memory="attention") is None
 
 
 def test_what_people_ask_for_is_counted() -> None:

@@ -20,6 +20,7 @@ _ggml: Any = _lib._lib  # noqa: SLF001
 
 IntArray = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.float32]
+SavedState = npt.NDArray[np.uint8]
 Settings = Mapping[str, int | float | bool]
 
 MAX_SEQUENCES: Final = 256
@@ -347,3 +348,29 @@ class Context:
     def last_position(self, sequence: int) -> int:
         """-1 for an empty sequence."""
         return int(_lib.llama_memory_seq_pos_max(self._memory, sequence))
+
+    def first_position(self, sequence: int) -> int:
+        """The oldest position of which no layer has lost its cell; -1 for an empty sequence."""
+        return int(_lib.llama_memory_seq_pos_min(self._memory, sequence))
+
+    def state_bytes(self, sequence: int, *, window_only: bool = False) -> int:
+        return int(_lib.llama_state_seq_get_size_ext(self._pointer, sequence, int(window_only)))
+
+    def save(self, sequence: int, *, window_only: bool = False) -> SavedState | None:
+        """What llama.cpp remembers of ``sequence``; only its sliding windows, if so wanted."""
+        state = np.empty(self.state_bytes(sequence, window_only=window_only), np.uint8)
+        size = _lib.llama_state_seq_get_data_ext(
+            self._pointer, _bytes_of(state), state.nbytes, sequence, int(window_only)
+        )
+        return state if size == state.nbytes > 0 else None
+
+    def restore(self, sequence: int, state: SavedState, *, window_only: bool = False) -> bool:
+        """Replace ``sequence`` by a saved one. After False some of either may be there."""
+        size = _lib.llama_state_seq_set_data_ext(
+            self._pointer, _bytes_of(state), state.nbytes, sequence, int(window_only)
+        )
+        return int(size) == state.nbytes
+
+
+def _bytes_of(state: SavedState) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

@@ -12,6 +12,7 @@ from typing import Final
 
 from gguf_server.engine.llama import binding, parameters
 from gguf_server.engine.llama.log import LineSink, LlamaLog, log_warnings
+from gguf_server.engine.llama.remembers import Remembers, classify
 from gguf_server.engine.llama.vocabulary import LlamaVocabulary
 from gguf_server.errors import LoadError
 from gguf_server.wire.messages import EngineConfig, LoadStage, ModelFacts
@@ -30,7 +31,7 @@ class LlamaModel:
     context: binding.Context
     vocabulary: LlamaVocabulary
     log: LlamaLog
-    prefix_reuse: str
+    remembers: Remembers
     context_tokens: int
 
     def close(self) -> None:
@@ -53,7 +54,8 @@ class LlamaModel:
             bos_token=self.vocabulary.bos_text,
             eos_token=self.vocabulary.eos_text,
             chat_template=self.weights.chat_template(),
-            prefix_reuse=self.prefix_reuse,
+            prefix_reuse=self.remembers.no_reuse,
+            memory_kind=self.remembers.kind,
             stall_seconds=stall_seconds,
             devices=binding.devices(),
             load_seconds=load_seconds,
@@ -88,7 +90,7 @@ def load(
         context=context,
         vocabulary=vocabulary,
         log=log,
-        prefix_reuse=_prefix_reuse(weights),
+        remembers=classify(weights),
         context_tokens=min(wanted, context.num_sequence_cells),
     )
 
@@ -177,18 +179,6 @@ def _apply_adapters(
         adapters.append((adapter, lora.scale))
     if adapters:
         context.set_adapters(adapters)
-
-
-def _prefix_reuse(weights: binding.Model) -> str:
-    """Why cells of this model cannot be cut and shared at any position, "" when they can."""
-    if weights.number("is_recurrent"):
-        return "The model is recurrent: its state cannot be cut back to a prefix."
-    if weights.number("is_hybrid"):
-        return "The model is partly recurrent: its state cannot be cut back to a prefix."
-    window = weights.number("n_swa")
-    if window > 0:
-        return f"The model attends to a sliding window of {window} tokens: older cells are gone."
-    return ""
 
 
 def _cannot_generate(config: EngineConfig, weights: binding.Model) -> str:

@@ -6,12 +6,14 @@ from typing import cast
 
 import numpy as np
 
-from gguf_server.engine.llama.binding import Batch, Logits
+from gguf_server.engine.llama import parameters
+from gguf_server.engine.llama.binding import Batch, Logits, SavedState
 from gguf_server.engine.llama.grammar import MatcherGrammar
 from gguf_server.engine.llama.logprobs import Logprobs
 from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.engine.llama.sampler import TokenSampler
-from gguf_server.engine.runner import Chunk, EngineFatal, Grammar, KvCacheFull, Sampler
+from gguf_server.engine.memory import Memory
+from gguf_server.engine.runner import Chunk, EngineFatal, Grammar, KvCacheFull, Sampler, State
 from gguf_server.errors import InvalidRequest
 from gguf_server.wire.messages import SamplingParams
 
@@ -31,6 +33,13 @@ class LlamaRunner:
             model.config.max_batch_tokens,
             model.config.slots + model.config.retained_prefixes,
         )
+        self._memory = model.remembers.memory or Memory()
+        windows = self._memory.window_tokens * parameters.num_sequences(model.config)
+        # Otherwise each layer has as many cells as the others, and sharing works as in those.
+        self._windows_are_tight = (
+            windows > 0 and windows + self._capacity < model.context.num_cells
+        )
+        self._copying: set[int] = set()  # slots with copies that the next decode does
         self._batch = Batch(self._capacity)
         self._scratch = np.empty(len(model.vocabulary), np.float32)
         self._num_rows = 0
@@ -69,6 +78,7 @@ class LlamaRunner:
     def decode(self) -> None:
         """Returns when the logits are on the host."""
         code = self._context.decode(self._batch)
+        self._copying.clear()
         if code == 1:
             raise KvCacheFull
         if code != 0:
@@ -106,24 +116,72 @@ class LlamaRunner:
         end_tokens = self._vocabulary.end_tokens
         return TokenSampler(params, prompt, end_tokens, cast("MatcherGrammar | None", grammar))
 
-    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> bool:
         """Free on a unified cache. On a split one the data of the whole stream is copied when
         the next batch is decoded, before it is computed and in the order of the calls."""
         if source == target:
-            self.truncate(target, num_tokens)
-            return
+            return self.truncate(target, num_tokens)
         self._context.forget(target, 0)
         if num_tokens == 0:
-            return
+            return True
         if self._unified:
             self._context.share(source, target, num_tokens)
-        else:
-            # Between streams llama.cpp copies everything or aborts.
-            self._context.share(source, target, -1)
-            self._context.forget(target, num_tokens)
+            return self._own_window(target) and self._holds(target, num_tokens)
+        # Between streams llama.cpp copies everything or aborts.
+        self._context.share(source, target, -1)
+        self._copying.update((source, target))
+        return self.truncate(target, num_tokens)
 
-    def truncate(self, slot: int, num_tokens: int) -> None:
+    def truncate(self, slot: int, num_tokens: int) -> bool:
         self._context.forget(slot, num_tokens)
+        return self._holds(slot, num_tokens)
+
+    def restore(self, slot: int, state: State, num_tokens: int) -> bool:
+        """Written at once: not where a copy from or to the slot is still to come."""
+        if slot in self._copying:
+            self._context.forget(slot, 0)
+            return False
+        if not self._context.restore(slot, cast("SavedState", state)):
+            self._context.forget(slot, 0)
+            return False
+        return self.truncate(slot, num_tokens)
+
+    def state_bytes(self, slot: int) -> int:
+        return self._context.state_bytes(slot)
+
+    def save(self, slot: int) -> State | None:
+        """Read at once: not where a copy to the slot is still to come."""
+        return None if slot in self._copying else self._context.save(slot)
+
+    def first_position(self, slot: int) -> int:
+        return self._context.first_position(slot)
+
+    def _holds(self, slot: int, num_tokens: int) -> bool:
+        """Whether the slot can go on after ``num_tokens``; else it is emptied.
+
+        The scheduler decides by what it was told; in a unified cache the cells that a window left
+        behind may be taken by another slot between then and now.
+        """
+        complete = self._context.last_position(slot) == num_tokens - 1
+        if complete and self._memory.window_tokens:
+            complete = self.first_position(slot) <= self._memory.first_needed(num_tokens)
+        if not complete:
+            self._context.forget(slot, 0)
+        return complete
+
+    def _own_window(self, slot: int) -> bool:
+        """Give the slot cells of its own in the layers with a window.
+
+        There llama.cpp has cells for one window a slot, and takes back those that a window left
+        behind only while a single slot refers to them: shared ones would be lost for good.
+        """
+        if not self._windows_are_tight:
+            return True
+        state = self._context.save(slot, window_only=True)
+        if state is not None and self._context.restore(slot, state, window_only=True):
+            return True
+        self._context.forget(slot, 0)
+        return False
 
     def warm_up(self) -> tuple[float, int]:
         """Every weight once, so that no request pays for the first touch; leaves no trace.
