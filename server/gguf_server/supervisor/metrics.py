@@ -113,8 +113,10 @@ class Metrics:
             "waiting": gauge("num_requests_waiting", "Sequences that wait for a slot."),
             "kv_cells_used": gauge("kv_cells_used", "KV cells in use, idle prefixes included."),
             "host_bytes": gauge("host_cache_bytes", "Evicted prefixes in host memory."),
-            "host_limit_bytes": gauge("host_cache_limit_bytes", "The most that may be."),
-            "host_entries": gauge("host_cache_entries", "How many prefixes they are."),
+            "host_limit_bytes": gauge(
+                "host_cache_limit_bytes", "The most that the host cache may hold."
+            ),
+            "host_entries": gauge("host_cache_entries", "Prefixes in the host cache."),
         }
         self._totals = {  # by field of StepStats, where each engine counts from 0
             "preempted": counter("preemptions", "Sequences that lost their slot."),
