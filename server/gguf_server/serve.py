@@ -20,6 +20,12 @@ from gguf_server.models.files import check_model_file
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.settings import Settings
 from gguf_server.supervisor.client import EngineClient
+from gguf_server.supervisor.collectors import (
+    BuildCollector,
+    ProcessCollector,
+    StateCollector,
+)
+from gguf_server.supervisor.gpu import GpuCollector
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess, Patience
 
@@ -57,11 +63,17 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._metrics = Metrics()
         self._process = EngineProcess(
             settings.engine_config(),
             _patience(settings),
             environment=settings.engine_environment(),
+        )
+        self._gpus = GpuCollector()
+        self._metrics = Metrics(
+            BuildCollector(),
+            StateCollector(lambda: self._process.status, settings.model_name),
+            ProcessCollector(lambda: self._process.pid),
+            self._gpus,
         )
         self._client = EngineClient(
             self._process,
@@ -78,6 +90,7 @@ class Server:
     async def run(self) -> None:
         """Until a signal, or until the engine cannot be kept."""
         listener = listen(self._settings.host, self._settings.port)
+        self._gpus.start()
         await self._renderer.start()
         http = self._http()
         engine = asyncio.create_task(self._process.run())
@@ -113,6 +126,7 @@ class Server:
             patience_seconds=settings.client_timeout_seconds,
             metrics_text=self._metrics.render,
             count_error=self._metrics.error,
+            response_counter=self._metrics.response_counter,
         )
         config = uvicorn.Config(
             app,

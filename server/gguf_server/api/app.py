@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gguf_server import __version__
@@ -17,6 +18,7 @@ from gguf_server.api.limits import LimitBody
 from gguf_server.api.models import ServedModel, models_router
 from gguf_server.api.request_id import HEADER, WithRequestId
 from gguf_server.api.tokens import tokens_router
+from gguf_server.api.traffic import CounterOf, CountResponses
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.supervisor.client import EngineClient
 
@@ -33,6 +35,7 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
     patience_seconds: float,
     metrics_text: Callable[[], bytes],
     count_error: Callable[[str], None],
+    response_counter: CounterOf,
 ) -> ASGIApp:
     """The ASGI application. Without ``api_keys`` it is open, without ``cors_origins`` no CORS."""
     errors = ErrorAnswers(count_error)
@@ -64,4 +67,10 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
             allow_headers=("*",),
             expose_headers=(HEADER, "retry-after"),
         )
-    return WithRequestId(app)
+    return CountResponses(WithRequestId(app), _paths(api), response_counter)
+
+
+def _paths(api: FastAPI) -> list[str]:
+    """Those that the document describes, and the probes."""
+    plain = [route.path for route in api.routes if isinstance(route, Route)]
+    return [*api.openapi()["paths"], *plain]

@@ -33,7 +33,7 @@ def startupz(status: Status) -> Verdict:
 
 def readyz(status: Status) -> Verdict:
     """May requests be sent here?"""
-    return Verdict(OK if _is_ready(status) else UNAVAILABLE, _body(status))
+    return Verdict(OK if status.is_ready else UNAVAILABLE, _body(status))
 
 
 def livez(status: Status) -> Verdict:
@@ -45,7 +45,7 @@ def livez(status: Status) -> Verdict:
 
 def health(status: Status) -> Verdict:
     """llama-server's probe, with its bodies."""
-    if _is_ready(status):
+    if status.is_ready:
         return Verdict(OK, {"status": "ok"})
     is_loading = status.state is State.LOADING and not status.draining
     message = "Loading model" if is_loading else describe(status)
@@ -93,10 +93,6 @@ def probe_routes(engine: EngineClient, metrics_text: Callable[[], bytes]) -> lis
         Route("/metrics", metrics),
         Route("/version", version),
     ]
-
-
-def _is_ready(status: Status) -> bool:
-    return status.state is State.READY and not status.draining
 
 
 def _body(status: Status) -> dict[str, object]:

@@ -118,6 +118,7 @@ class EngineClient:
             show_special=show_special,
         )
         self._send(submit)
+        self._metrics.submitted(submit)
         self.idle.clear()
         self._open[generation.id] = generation  # only now: what cannot be sent takes no place
         return generation
@@ -152,6 +153,7 @@ class EngineClient:
             self._stop(question.id)
             raise
         assert isinstance(answer, Embedded)
+        self._metrics.embedded(answer.num_tokens)
         return answer
 
     def close(self) -> None:

@@ -38,3 +38,8 @@ class Status:
     restarts: int
     reason: str
     facts: ModelFacts | None
+
+    @property
+    def is_ready(self) -> bool:
+        """May requests be sent here?"""
+        return self.state is State.READY and not self.draining

@@ -68,4 +68,5 @@ def broken_app():
         patience_seconds=30,
         metrics_text=metrics_text,
         count_error=lambda _: None,
+        response_counter=lambda path, status: lambda: None,
     )

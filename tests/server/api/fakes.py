@@ -281,6 +281,7 @@ async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
                 "max_body_bytes": 1 << 20,
                 "patience_seconds": 30,
                 "metrics_text": lambda: b"gguf_server_up 1\n",
+                "response_counter": lambda path, status: lambda: None,
                 **options,
             },
         )

@@ -1,5 +1,6 @@
 """What an engine says about a small model, for tests that need some."""
 
+from gguf_server.supervisor.status import State, Status
 from gguf_server.wire.messages import ModelFacts, StepStats
 
 FACTS = ModelFacts(
@@ -37,4 +38,16 @@ STATS = StepStats(
     decode_seconds=4.0,
     sample_seconds=2.0,
     text_seconds=1.0,
+)
+READY = Status(
+    state=State.READY,
+    ever_ready=True,
+    draining=False,
+    stage="ready",
+    fraction=1.0,
+    elapsed_seconds=1.0,
+    remaining_seconds=None,
+    restarts=0,
+    reason="",
+    facts=FACTS,
 )
