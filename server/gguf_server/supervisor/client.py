@@ -3,18 +3,10 @@
 import asyncio
 import itertools
 import logging
-import math
 import time
 
-from gguf_server.errors import (
-    EngineDied,
-    EngineUnavailable,
-    ModelLoading,
-    QueueFull,
-    RequestError,
-    ServerDraining,
-    request_error,
-)
+from gguf_server.errors import EngineDied, RequestError, request_error
+from gguf_server.supervisor.admission import Admission
 from gguf_server.supervisor.generation import Generation
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess
@@ -38,9 +30,6 @@ from gguf_server.wire.messages import (
     Tokenize,
     Tokenized,
 )
-
-_SMOOTHING = 0.2
-_MAX_RETRY_AFTER_SECONDS = 600
 
 _Answer = Tokenized | Detokenized | Embedded
 
@@ -67,14 +56,12 @@ class EngineClient:
         self.idle.set()
         self._process = process
         self._metrics = metrics
-        self._max_waiting = max_waiting
+        self._admission = Admission(lambda: process.status, max_waiting)
         self._quarantine = Quarantine(crash_window_seconds)
         self._leaving: set[int] = set()
         self._ids = itertools.count(1)
         self._open: dict[int, Generation] = {}
         self._answers: dict[int, asyncio.Future[_Answer]] = {}
-        self._mean_seconds: float | None = None
-        self._closed = False
         process.listen(self)
 
     @property
@@ -89,7 +76,11 @@ class EngineClient:
     @property
     def capacity(self) -> int:
         """How many requests may be open at once, running and waiting."""
-        return self.require_engine().slots + self._max_waiting
+        return self._admission.capacity
+
+    def require_engine(self) -> ModelFacts:
+        """The model that is being served; raises the error that says why there is none."""
+        return self._admission.require_engine()
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -158,7 +149,7 @@ class EngineClient:
 
     def close(self) -> None:
         """Take no more requests; those that are open go on."""
-        self._closed = True
+        self._admission.close()
 
     def fail_all(self, error: RequestError) -> None:
         """End every open request with ``error``."""
@@ -227,7 +218,7 @@ class EngineClient:
             self._quarantine.finished(finished.id)
             if generation := self._close(finished.id):
                 self._let_next_in(finished.id)
-                self._learn(now - (generation.started_at or now))
+                self._admission.learn(now - (generation.started_at or now))
                 self._metrics.finished(generation, finished.reason, now)
                 generation.finish(finished.reason)
         for failed in output.failed:
@@ -328,42 +319,6 @@ class EngineClient:
         return found
 
     def _require_place(self) -> None:
-        slots = self.require_engine().slots
-        if self.num_open >= self.capacity:
-            msg = (
-                f"{self.num_open} requests are running or waiting, which is the limit "
-                f"({slots} slots, {self._max_waiting} waiting); try again later"
-            )
-            raise QueueFull(msg, retry_after_seconds=self._retry_after_seconds(slots))
-
-    def require_engine(self) -> ModelFacts:
-        """The model that is being served; raises the error that says why there is none."""
-        status = self.status
-        if status.state is State.READY and status.facts is not None and not self._closed:
-            return status.facts
-        if self._closed or status.draining:
-            msg = "the server is shutting down; send the request to another one"
-            raise ServerDraining(msg, retry_after_seconds=1)
-        retry_after = math.ceil(status.remaining_seconds or 5)
-        if status.state is State.LOADING:
-            msg = f"the model is still loading ({status.stage}, {status.fraction:.0%})"
-            raise ModelLoading(msg, retry_after_seconds=retry_after)
-        outlook = "could not be" if status.state is State.FAILED else "is being"
-        msg = f"{status.reason or 'the engine is gone'}; it {outlook} replaced"
-        raise EngineUnavailable(msg, retry_after_seconds=retry_after)
-
-    def _learn(self, seconds: float) -> None:
-        mean = self._mean_seconds
-        self._mean_seconds = seconds if mean is None else mean + _SMOOTHING * (seconds - mean)
-
-    def _retry_after_seconds(self, slots: int) -> int:
         now = time.monotonic()
         oldest = min((each.submitted_at for each in self._open.values()), default=now)
-        mean = self._mean_seconds or now - oldest
-        return retry_after_seconds(len(self._open) + 1 - slots, slots, mean)
-
-
-def retry_after_seconds(num_waiting: int, slots: int, mean_seconds: float) -> int:
-    """When ``num_waiting`` requests ahead will have had their slot: whole seconds, at least 1."""
-    estimate = math.ceil(num_waiting * mean_seconds / slots)
-    return max(1, min(estimate, _MAX_RETRY_AFTER_SECONDS))
+        self._admission.require_place(self.num_open, now - oldest)
