@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.e2e.conftest import SAME_TEXT, Serve, ServerUnderTest
+from tests.e2e.conftest import Serve, ServerUnderTest
 
 QUESTIONS = [f"What is {n} plus {n}? Answer with one number." for n in range(16)]
 
@@ -78,14 +78,18 @@ def test_a_long_prompt_leaves_no_stream_out_of_any_step(serve: Serve) -> None:
     assert server.metric("step_prefill_tokens_max") <= 512
 
 
-def test_a_unified_cache_that_runs_full_preempts_and_every_text_is_as_without(
-    serve: Serve,
+def test_a_unified_cache_that_runs_full_preempts_and_every_text_is_the_models_own(
+    serve: Serve, server: ServerUnderTest
 ) -> None:
-    unified = (*SAME_TEXT, "--kv-layout", "unified", "--slots", "4", "--context", "512")
-    expected = asyncio.run(_complete_all(serve(*unified)))
-    tight = serve(*unified, "--kv-cells", "512", "--output-reservation-tokens", "8")
-    assert asyncio.run(_complete_all(tight)) == expected
+    tight = serve(
+        *("--kv-layout", "unified", "--slots", "4", "--context", "512", "--kv-cells", "512"),
+        *("--output-reservation-tokens", "8"),
+    )
+    texts = asyncio.run(_complete_all(tight))
     assert tight.metric("preemptions_total") > 0
+    for text in texts:
+        # Cells in another order round differently, so the likeliest of equals may change.
+        assert _share_of_likeliest(server, text) > 0.95
 
 
 def test_the_printed_curl_line_is_for_this_server(serve: Serve) -> None:
@@ -160,16 +164,29 @@ async def _count(client: openai.AsyncOpenAI, prompt: str, max_tokens: int) -> in
     return answer.usage.completion_tokens
 
 
+def _share_of_likeliest(server: ServerUnderTest, text: str) -> float:
+    """How many tokens of ``text`` the model, reading all of it anew, finds as likely as any."""
+    answer = server.post("v1/completions", prompt=text, max_tokens=0, echo=True, logprobs=1)
+    scored = answer.json()["choices"][0]["logprobs"]
+    pairs = list(zip(scored["token_logprobs"], scored["top_logprobs"], strict=True))[6:]
+    near = [max(top.values()) - logprob < 0.1 for logprob, top in pairs]
+    share = sum(near) / len(near)
+    return float(share)
+
+
 async def _complete_all(server: ServerUnderTest) -> list[str]:
     async def complete(client: openai.AsyncOpenAI, number: int) -> str:
+        prompt = f"Chapter {number}. It was"
         answer = await client.completions.create(
             model=(await client.models.list()).data[0].id,
-            prompt=f"Chapter {number}. It was",
+            prompt=prompt,
             max_tokens=200,
             temperature=0,
             extra_body={"ignore_eos": True},
         )
-        return answer.choices[0].text
+        assert answer.usage
+        assert answer.usage.completion_tokens == 200
+        return prompt + answer.choices[0].text
 
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
         return list(await asyncio.gather(*(complete(client, number) for number in range(4))))

@@ -104,7 +104,7 @@ def scored(piece: str | bytes, logprob: float | None = -0.5, num: int = 0) -> To
     return TokenLogprob(0, raw, logprob, tuple([best, *others][:num]))
 
 
-_NOTATION = re.compile(r"<think>(?P<think>.*?)</think>|<call>(?P<call>.*?)</call>|(?P<text>[^<]+)")
+_NOTATION = re.compile(r"<think>(?P<think>.+?)</think>|<call>(?P<call>.+?)</call>|(?P<text>[^<]+)")
 
 
 class TagParser:
