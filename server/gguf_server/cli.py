@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gguf_server import __version__, logs
 from gguf_server.errors import SettingsError, StartupError
@@ -36,6 +36,13 @@ Flags = Mapping[str, str]
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Nothing may stay unknown to a verb: only its own --help can say what there is."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
     def error(self, message: str) -> NoReturn:
         msg = f"{message}; see {self.prog} --help"
         raise SettingsError(msg)

@@ -287,7 +287,8 @@ def _read_text(flag: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        msg = f"{flag} {path} cannot be read: {exc}"
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        msg = f"{flag} {path} cannot be read: {reason}"
         raise SettingsError(msg) from None
 
 

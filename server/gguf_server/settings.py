@@ -218,7 +218,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                 help=f"{each.metadata['help']} [MODEL_NAME]",
             )
             continue
-        shown = f" (default: {each.default})" if each.default not in ("", ()) else ""
+        default = "off" if each.default is False else each.default
+        shown = f" (default: {default})" if default not in ("", ()) else ""
         parser.add_argument(
             flag_name(each.name),
             dest=each.name,

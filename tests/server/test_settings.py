@@ -256,6 +256,8 @@ def test_the_name_in_the_api_is_the_files_unless_said() -> None:
 def test_help_shows_defaults_where_there_are_any() -> None:
     shown = help_text()
     assert re.search(r"--port N port to listen on; 0 takes a free one \(default: 8000\)", shown)
+    assert "(default: off)" in shown  # a word that the option takes
+    assert "(default: False)" not in shown
     assert "(default: )" not in shown
     assert "(default: ())" not in shown
 

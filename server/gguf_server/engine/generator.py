@@ -77,7 +77,7 @@ class _Outcome:
 
 
 class Generator:
-    """Runs all sequences together, a step at a time. Implements ``loop.Work``."""
+    """Runs all sequences together, a step at a time."""
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ CHECK_SECONDS = 0.5
 
 
 class Watchdog:
-    """Kind the last sign of progress; only the step loop and the loader give signs.
+    """Remembers the last sign of progress; only the step loop and the loader give signs.
 
     A pause of this process itself (a suspended machine, a stopped container) is no fault of the
     engine: a check that comes much too late starts the count anew.
