@@ -114,6 +114,7 @@ def _serve(channel: Channel) -> None:
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     num_mask_threads = max(1, first.config.threads // 4)
     grammars = LlamaGrammars(model.vocabulary, num_mask_threads) if model.generates else None
+    threading.stack_size(_STACK_BYTES)  # of all threads from here on
     intake = Intake(
         model.vocabulary,
         grammars,
@@ -122,7 +123,6 @@ def _serve(channel: Channel) -> None:
         commands.put,
         vectors,
     )
-    threading.stack_size(_STACK_BYTES)
     threading.Thread(target=_read, args=(channel, intake), daemon=True).start()
     stall_seconds = _STALL_FACTOR * max(step_seconds, batch_seconds)
     facts = model.facts(stall_seconds=stall_seconds, load_seconds=seconds)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from gguf_server.engine.compiler import Compiler
 from gguf_server.engine.embedder import NewEmbedding
 from gguf_server.engine.generator import NewSequence
 from gguf_server.engine.loop import Command
-from gguf_server.engine.runner import Grammars, VectorRunner, Vocabulary
-from gguf_server.errors import InvalidRequest
+from gguf_server.engine.runner import Grammar, Grammars, VectorRunner, Vocabulary
 from gguf_server.wire.messages import (
     Accepted,
     Cancel,
@@ -42,7 +42,7 @@ class Intake:
         vectors: VectorRunner | None = None,
     ) -> None:
         self._vocabulary = vocabulary
-        self._grammars = grammars
+        self._compiler = None if grammars is None else Compiler(grammars)
         self._context_tokens = context_tokens
         self._vectors = vectors
         self._send = send
@@ -56,7 +56,8 @@ class Intake:
             case Submit():
                 self._submit(message)
             case Cancel():
-                self._put(message)
+                if self._compiler is None or not self._compiler.cancel(message.id):
+                    self._put(message)
             case Tokenize():
                 self._tokenize(message)
             case Detokenize():
@@ -100,7 +101,7 @@ class Intake:
         if not tokens or embed.input == "":
             return Rejected(embed.id, "invalid_request", "the input is empty", "input")
         if len(tokens) > vectors.max_tokens:
-            option = "--max-batch-tokens" if self._grammars else "--context"
+            option = "--max-batch-tokens" if self._compiler else "--context"
             msg = (
                 f"the input has {len(tokens)} tokens, an embedding is computed of at most "
                 f"{vectors.max_tokens}; split the input or raise {option}"
@@ -109,7 +110,7 @@ class Intake:
         return self._unknown(embed.id, tokens, "input")
 
     def _submit(self, submit: Submit) -> None:
-        if self._grammars is None:
+        if self._compiler is None:
             msg = "this model computes embeddings only; serve a causal language model for text"
             self._send(Rejected(submit.id, "invalid_request", msg))
             return
@@ -120,11 +121,17 @@ class Intake:
         if refusal := self._refusal(submit, tokens):
             self._send(refusal)
             return
-        try:
-            grammar = self._grammars.compile(submit.constraint) if submit.constraint else None
-        except InvalidRequest as exc:
-            self._send(Rejected(submit.id, exc.code, exc.message, exc.param))
+        if submit.constraint is None:
+            self._accept(submit, tokens, None)
             return
+        self._compiler.start(
+            submit.id,
+            submit.constraint,
+            lambda grammar: self._accept(submit, tokens, grammar),
+            lambda exc: self._send(Rejected(submit.id, exc.code, exc.message, exc.param)),
+        )
+
+    def _accept(self, submit: Submit, tokens: list[int], grammar: Grammar | None) -> None:
         self._send(Accepted(submit.id, len(tokens)))
         self._put(NewSequence(submit, tokens, grammar))
 

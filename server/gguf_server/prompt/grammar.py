@@ -48,8 +48,8 @@ class Grammar:
         return self.rule(name, rf"/(.|\n)*{pattern}/", lazy=True)
 
     def arguments(self, tool: Tool, index: int) -> str:
-        schema = {"x-guidance": _JSON_OPTIONS, **tool.parameters, "type": "object"}
-        return self.rule(f"arguments_{index}", f"%json {json.dumps(schema)}")
+        schema = json.dumps({**tool.parameters, "type": "object"})
+        return self.rule(f"arguments_{index}", f"%json {_with_options(schema)}")
 
     def content(self, response: Constraint | None) -> str:
         if response is None:
@@ -67,5 +67,5 @@ def _with_options(schema: str) -> str:
     except (ValueError, RecursionError):
         value = schema  # a string is no schema: the engine refuses it
     if isinstance(value, dict):
-        value = {"x-guidance": _JSON_OPTIONS, **value}
+        value["x-guidance"] = {**_JSON_OPTIONS, **value.get("x-guidance", {})}
     return json.dumps(value)

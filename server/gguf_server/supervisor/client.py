@@ -171,6 +171,7 @@ class EngineClient:
                 self._on_step(message)
                 self._forget_leaving()
             case Heartbeat():
+                self._metrics.idle()
                 self._forget_leaving()
             case Accepted():
                 if generation := self._open.get(message.id):

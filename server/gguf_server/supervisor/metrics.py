@@ -223,6 +223,11 @@ class Metrics:
         for phase, seconds in zip(PHASES, stats.phase_seconds, strict=True):
             self._phase[phase].inc(seconds)
 
+    def idle(self) -> None:
+        """No step tells that what was cancelled since the last one is gone."""
+        for field in ("running", "waiting"):
+            self._levels[field].set(0)
+
     # --- the engine --------------------------------------------------------------------------
 
     def ready(self, facts: ModelFacts) -> None:

@@ -55,7 +55,7 @@ class StreamOptions(RequestModel):
 
 
 class GenerationRequest(RequestModel):
-    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"user"})
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"user", "cache_prompt"})
 
     model: str | None = None
     n: int = Field(1, ge=1, le=MAX_SEQUENCES)
@@ -65,7 +65,7 @@ class GenerationRequest(RequestModel):
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_INT32)
     stop: Stops = Field([])
     temperature: float = Field(0.8, ge=0, le=2)
-    top_k: int = Field(40, ge=0, le=MAX_INT32)
+    top_k: int = Field(40, ge=-1, le=MAX_INT32)
     top_p: Probability = 0.95
     min_p: Probability = 0.05
     typical_p: Probability = 1.0

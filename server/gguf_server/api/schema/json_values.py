@@ -57,3 +57,10 @@ def _children(value: object) -> Iterable[object]:
 
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(_bounded)]
+
+
+def enforceable(schema: dict[str, Any], *, strict: bool) -> dict[str, Any]:
+    """The schema with llguidance's options: what it cannot enforce (``uniqueItems``, ``not``) is
+    ignored, or refused if ``strict``. A client's own options give way."""
+    options = {} if strict else {"lenient": True, "coerce_one_of": True}
+    return {**schema, "x-guidance": options}

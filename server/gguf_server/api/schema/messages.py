@@ -59,6 +59,7 @@ class Message(RequestModel):
         "audio": (),
         "refusal": (),
         "annotations": ([],),
+        "type": ("text", "message"),  # of other APIs
     }
 
     role: Literal["system", "developer", "user", "assistant", "tool"]

@@ -8,7 +8,7 @@ import msgspec
 from pydantic import FailFast, Field, PlainValidator, WithJsonSchema, model_validator
 
 from gguf_server.api.schema.common import Name, RequestModel, Text
-from gguf_server.api.schema.json_values import MAX_BYTES, JsonObject
+from gguf_server.api.schema.json_values import MAX_BYTES, JsonObject, enforceable
 from gguf_server.api.validation import invalid, unsupported
 from gguf_server.prompt.dialect import Tool, ToolUse
 
@@ -17,7 +17,7 @@ _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 class Function(RequestModel):
-    """``strict`` changes nothing: where calls can be constrained they always are."""
+    """``strict``: keywords that cannot be enforced are refused; otherwise they are ignored."""
 
     name: Name
     description: Text = ""
@@ -45,7 +45,8 @@ class ToolDefinition(RequestModel):
     @property
     def tool(self) -> Tool:
         function = self.function
-        return Tool(function.name, function.description, function.parameters)
+        parameters = enforceable(function.parameters, strict=function.strict)
+        return Tool(function.name, function.description, parameters)
 
     def as_data(self) -> dict[str, Any]:
         """As templates see it."""

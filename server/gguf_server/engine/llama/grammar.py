@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from gguf_server.engine.llama.truncation import Row
@@ -22,6 +22,8 @@ Mask = npt.NDArray[np.bool_]
 
 # As llama.cpp's own grammars: room for indentation, none for a model that writes only blanks.
 _JSON_OPTIONS: Any = {"whitespace_pattern": r"( |\n[ \t]{0,20})?"}
+# A mask that takes long delays every stream. A fifth of the default: some 5 ms at most.
+_LIMITS = LLParserLimits(step_max_items=10_000)
 _MAX_REASON_CHARACTERS = 300
 
 
@@ -41,7 +43,8 @@ class MatcherGrammar:
         self._vocab_size = vocab_size
         self._masks = masks
         self._bits = np.zeros(-(-vocab_size // 32), np.int32)
-        self._next: Future[Mask] = masks.submit(self._forbidden)
+        self._next: Future[Mask] = Future()
+        self._next.set_result(self._forbidden())  # at once: it may be what is too hard
 
     def apply(self, row: Row) -> None:
         """Leave only what may come next."""
@@ -75,10 +78,11 @@ class LlamaGrammars:
             grammar = _grammar(constraint)
         except (ValueError, RecursionError) as exc:
             raise _refusal(constraint, str(exc)) from exc
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
+        state = MatcherGrammar(constraint, matcher, len(self._vocabulary), self._masks)
         if matcher.is_error():
             raise _refusal(constraint, matcher.get_error())
-        return MatcherGrammar(constraint, matcher, len(self._vocabulary), self._masks)
+        return state
 
     def close(self) -> None:
         self._masks.shutdown()
