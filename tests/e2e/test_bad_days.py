@@ -371,3 +371,11 @@ def _is_gone(pid: int) -> bool:
         return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
     except (ProcessLookupError, FileNotFoundError):
         return True
+
+
+def test_a_schema_of_endless_references_kills_no_engine(serve: Serve, tiny_model: Path) -> None:
+    server = serve(str(tiny_model))
+    chain = {f"{n}": {"allOf": [{"$ref": f"#/$defs/{n + 1}"}]} for n in range(5000)}
+    form = {"type": "json_object", "schema": {"$ref": "#/$defs/0", "$defs": {**chain, "5000": {}}}}
+    answer = server.post("v1/completions", prompt="the cat", max_tokens=4, response_format=form)
+    assert answer.status_code == 200

@@ -50,6 +50,8 @@ _log = logging.getLogger("gguf_server.engine")
 _READ_BYTES = 1 << 16
 # A step may take this many times what the warm-up says before the engine counts as stuck.
 _STALL_FACTOR = 5
+# llguidance follows references and rules by recursion, thousands deep in what a request may hold.
+_STACK_BYTES = 256 * 1024**2
 
 
 class Channel:
@@ -120,6 +122,7 @@ def _serve(channel: Channel) -> None:
         commands.put,
         vectors,
     )
+    threading.stack_size(_STACK_BYTES)
     threading.Thread(target=_read, args=(channel, intake), daemon=True).start()
     stall_seconds = _STALL_FACTOR * max(step_seconds, batch_seconds)
     facts = model.facts(stall_seconds=stall_seconds, load_seconds=seconds)

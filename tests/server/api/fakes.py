@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import msgspec
 import uvicorn
 
 from gguf_server.api.app import create_app
@@ -18,7 +19,7 @@ from gguf_server.prompt.output import Content, Piece, Reasoning, ToolCall
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.supervisor.client import EngineClient
 from gguf_server.supervisor.generation import Generation
-from gguf_server.supervisor.status import State, Status
+from gguf_server.supervisor.status import State
 from gguf_server.wire.messages import (
     Constraint,
     Embedded,
@@ -28,44 +29,24 @@ from gguf_server.wire.messages import (
     SamplingParams,
     TokenLogprob,
 )
+from tests import facts
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
 MODEL_NAME = "org/model:Q8_0"
 NUM_CACHED_TOKENS = 3
 
-FACTS = ModelFacts(
-    architecture="llama",
-    description="llama 135M Q4_1",
-    num_params=135_000_000,
-    size_bytes=90_000_000,
+FACTS = msgspec.structs.replace(
+    facts.FACTS,
     vocab_size=49152,
     train_context_tokens=8192,
     context_tokens=4096,
     slots=8,
-    kv_layout="split",
-    num_kv_cells=32768,
     bos_token="<s>",
     eos_token="</s>",
     chat_template=TEMPLATE,
-    prefix_reuse="",
-    memory_kind="attention",
-    stall_seconds=30.0,
-    devices=("CPU",),
-    load_seconds={"weights": 1.0},
 )
 
-READY = Status(
-    state=State.READY,
-    ever_ready=True,
-    draining=False,
-    stage="ready",
-    fraction=1.0,
-    elapsed_seconds=60.0,
-    remaining_seconds=None,
-    restarts=0,
-    reason="",
-    facts=FACTS,
-)
+READY = replace(facts.READY, facts=FACTS)
 LOADING = replace(
     READY,
     state=State.LOADING,

@@ -86,6 +86,18 @@ from tests.server.api.requests import (
         ),
         (
             chat,
+            {"response_format": schema({"const": -(2**63) + 100})},
+            "response_format.json_schema.schema",
+            "64 bits",
+        ),
+        (
+            chat,
+            {"tools": [tool("a", parameters={"minimum": [-1e19], "maximum": -1e19})]},
+            "tools[0].function.parameters",
+            "64 bits",
+        ),
+        (
+            chat,
             {"response_format": schema({"a": "\ud800"})},
             "response_format.json_schema.schema",
             "half a character",

@@ -22,7 +22,7 @@ from gguf_server.wire.messages import (
     TextDelta,
     ToEngine,
 )
-from tests.server.supervisor.facts import FACTS, STATS
+from tests.facts import FACTS, STATS
 
 SLOTS = FACTS.slots
 MAX_WAITING = 3

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from gguf_server.supervisor.collectors import BuildCollector, ProcessCollector, StateCollector
 from gguf_server.supervisor.gpu import DeviceMemory, gpu_memory
 from gguf_server.supervisor.metrics import Metrics
-from tests.server.supervisor.facts import FACTS, READY
+from tests.facts import FACTS, READY
 
 
 class _Gpus(Collector):

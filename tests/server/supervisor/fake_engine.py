@@ -32,7 +32,7 @@ from gguf_server.wire.messages import (
     TextDelta,
     ToEngine,
 )
-from tests.server.supervisor.facts import FACTS, STATS
+from tests.facts import FACTS, STATS
 
 _BEAT_SECONDS = 0.1
 

@@ -17,7 +17,7 @@ from gguf_server.supervisor.collectors import (
 )
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.status import State, Status
-from tests.server.supervisor.facts import READY
+from tests.facts import READY
 
 LOADING = replace(READY, state=State.LOADING, ever_ready=False, facts=None)
 

@@ -11,7 +11,7 @@ from gguf_server.supervisor.generation import Generation
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.series import GAP_SECONDS, REQUEST_SECONDS
 from gguf_server.wire.messages import PHASES, Constraint, SamplingParams, Submit
-from tests.server.supervisor.facts import FACTS, STATS
+from tests.facts import FACTS, STATS
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

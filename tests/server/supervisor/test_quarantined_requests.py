@@ -18,6 +18,7 @@ from gguf_server.wire.messages import (
     Started,
     StepOutput,
 )
+from tests.facts import STATS
 from tests.server.supervisor.desk import (
     SLOTS,
     Desk,
@@ -25,7 +26,6 @@ from tests.server.supervisor.desk import (
     run,
     submitted,
 )
-from tests.server.supervisor.facts import STATS
 
 
 def lose_with(desk: Desk, *prompts: str, num_started: int = 1) -> None:

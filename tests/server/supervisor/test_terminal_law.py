@@ -31,6 +31,7 @@ from gguf_server.wire.messages import (
     StepOutput,
     TextDelta,
 )
+from tests.facts import STATS
 from tests.server.supervisor.desk import (
     MAX_WAITING,
     SLOTS,
@@ -38,7 +39,6 @@ from tests.server.supervisor.desk import (
     others,
     run,
 )
-from tests.server.supervisor.facts import STATS
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """JSON that we pass on without reading it: schemas, and variables for templates."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -10,6 +10,7 @@ from gguf_server.api.validation import invalid
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
+_LEAST = -(2.0**63)  # llguidance makes it an integer and negates that: its stack overflows
 
 
 def _bounded(value: dict[str, Any]) -> dict[str, Any]:
@@ -24,6 +25,8 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
         raise invalid("has a number of more than 64 bits in it") from None
     if num_bytes > MAX_BYTES:
         raise invalid(f"must not have more than {MAX_BYTES:,} bytes")
+    if any(float(each) <= _LEAST for each in _numbers(value)):
+        raise invalid("has a number in it that does not fit in 64 bits")
     return value
 
 
@@ -34,6 +37,13 @@ def is_deeper_than(limit: int, value: object) -> bool:
         if not level:
             return False
     return True
+
+
+def _numbers(value: object) -> Iterator[float]:
+    if isinstance(value, int | float):
+        yield value
+    for child in _children(value):
+        yield from _numbers(child)
 
 
 def _children(value: object) -> Iterable[object]:

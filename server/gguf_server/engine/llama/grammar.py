@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llguidance import LLMatcher, LLTokenizer, grammar_from
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from gguf_server.engine.llama.truncation import Row
 from gguf_server.engine.llama.vocabulary import LlamaVocabulary
@@ -88,9 +89,21 @@ class LlamaGrammars:
 
 
 def _grammar(constraint: Constraint) -> str:
-    if constraint.kind == "json_schema":
-        return LLMatcher.grammar_from_json_schema(constraint.text, defaults=_JSON_OPTIONS)
-    return grammar_from(constraint.kind, constraint.text)
+    match constraint.kind:
+        case "json_schema":
+            return LLMatcher.grammar_from_json_schema(constraint.text, defaults=_JSON_OPTIONS)
+        case "gbnf":
+            return LLMatcher.grammar_from_lark(_lark(constraint.text))
+        case "lark":
+            return LLMatcher.grammar_from_lark(constraint.text)
+
+
+def _lark(gbnf: str) -> str:
+    """Not by ``grammar_from``: that takes Lark for GBNF too, in which much more can be said."""
+    try:
+        return gbnf_to_lark(gbnf)
+    except Exception as exc:  # it raises nothing more exact
+        raise ValueError(exc) from exc
 
 
 def _refusal(constraint: Constraint, reason: str) -> InvalidRequest:

@@ -122,6 +122,7 @@ def test_a_constraint_that_grows_too_complex_fails_its_own_request_in_one_line(
         (Constraint("json_schema", "{", "response_format"), "JSON schema"),
         (Constraint("gbnf", "root ::= undefined", "grammar"), "undefined"),
         (Constraint("gbnf", "root ::=" + "(" * 5000, "grammar"), "grammar"),
+        (Constraint("gbnf", '%llguidance {}\nstart: "a"', "grammar"), "grammar"),
         (Constraint("lark", "start: nothing", "tools"), "nothing"),
     ],
 )
