@@ -116,7 +116,7 @@ class Refusal:
                 f"{endpoint} {what} (HTTP {self.status}); "
                 "give one with --api-key or in OPENAI_API_KEY"
             )
-        if self.status == _NOT_FOUND and self.is_json and "model" in self.message.lower():
+        if self.status == _NOT_FOUND and model and self.is_json and "model" in self.message.lower():
             return f"{endpoint} has no model {model!r}: {self.message}"
         if self.status == _NOT_FOUND or not self.is_json:
             return (
@@ -153,6 +153,8 @@ def _network_reason(exc: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted, {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+            return "what is there does not speak HTTPS, perhaps HTTP"
         for kind, words in _NETWORK_REASONS.items():
             if isinstance(cause, kind):
                 return words

@@ -187,10 +187,12 @@ class Server:
     def _farewell(self) -> str:
         if self._hurry.is_set():
             return "stopping now"
-        count, grace = self._client.num_open, self._settings.drain_grace_seconds
-        if not count:
+        count, delay = self._client.num_open, self._settings.drain_delay_seconds
+        if not (count or delay):
             return "stopping"
-        return f"finishing {count} open requests within {grace:g} s; once more to stop now"
+        first = f"accepting requests for {delay:g} s more, then " if delay else ""
+        grace = f"within {self._settings.drain_grace_seconds:g} s"
+        return f"{first}finishing what is open ({count} now) {grace}; once more to stop now"
 
     async def _drain(self) -> None:
         """Not ready, still accepting, for the delay; then finish what is open, for the grace.

@@ -170,6 +170,7 @@ def test_sigterm_while_streaming_lets_the_stream_finish_and_ends_with_code_0(
     stream.wait_until_running()
     server.process.terminate()
     until(lambda: server.probe("readyz") == 503, "no longer ready")
+    until(lambda: any("accepting requests for 2 s more" in s for s in server.errors), "and why")
     assert server.probe("livez") == 200
     late = server.post("v1/completions", prompt="Hello", max_tokens=2)
     assert late.status_code == 200, "endpoints are still being removed: keep accepting"

@@ -1,4 +1,6 @@
 import json
+import socket
+import ssl
 
 import pytest
 from hypothesis import given
@@ -57,6 +59,21 @@ def test_whatever_a_server_sends_its_refusal_is_one_line(status: int, body: byte
 )
 def test_a_full_context_is_known_from_any_server(error: dict[str, object]) -> None:
     assert Refusal.read(400, json.dumps({"error": error}).encode()).is_context_full
+
+
+def test_a_wrong_path_is_no_missing_model_even_if_its_error_names_models() -> None:
+    refusal = Refusal(404, "there is nothing at GET /x/v1/models")
+    line = refusal.error(Endpoint.parse("http://host:1/x")).message
+    assert line.endswith("(HTTP 404); is the URL right?")
+
+
+def test_https_to_a_server_of_http_is_told_in_plain_words() -> None:
+    client, server = socket.socketpair()
+    server.sendall(b"HTTP/1.1 400 Bad Request")
+    with client, server, pytest.raises(ssl.SSLError) as caught:
+        ssl.create_default_context().wrap_socket(client, server_hostname="localhost")
+    line = Endpoint.parse("https://127.0.0.1:1").unreachable(caught.value).message
+    assert "does not speak HTTPS, perhaps HTTP;" in line
 
 
 def test_control_characters_of_strangers_do_not_reach_a_terminal() -> None:

@@ -195,8 +195,8 @@ class EngineClient:
         self._metrics.lost(cause)
         self._quarantine.lost(self._perhaps_in_engine() | self._leaving, time.monotonic())
         self._leaving.clear()
-        if self._open:
-            _log.error("%d open requests were lost with the engine", len(self._open))
+        if count := self.num_open:
+            _log.error("requests lost with the engine: %d", count)
         msg = f"{reason}; this request was lost with it, please send it again"
         self.fail_all(EngineDied(msg, retry_after_seconds=1))
 

@@ -60,7 +60,9 @@ def test_a_question_may_be_refused() -> None:
     run(story)
 
 
-def test_questions_fail_when_the_engine_is_lost() -> None:
+def test_questions_fail_when_the_engine_is_lost_and_the_log_counts_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def story() -> None:
         desk = Desk()
         asking = [asyncio.create_task(desk.client.detokenize((each,))) for each in range(3)]
@@ -70,6 +72,7 @@ def test_questions_fail_when_the_engine_is_lost() -> None:
             with pytest.raises(EngineDied, match="SIGKILL"):
                 await each
         assert not desk.client._answers
+        assert "requests lost with the engine: 3" in caplog.text
 
     run(story)
 
