@@ -245,6 +245,7 @@ class EngineProcess:
     def _become_ready(self, facts: ModelFacts, limit_seconds: float) -> None:
         seconds = time.monotonic() - self._since
         self._state, self._ever_ready, self._facts = State.READY, True, facts
+        self._restarts.ready(time.monotonic())
         self._stage, self._fraction, self._reason = "ready", 1.0, ""
         _log.info("model ready in %.1f s: %s", seconds, _summary(facts))
         _log.info("an engine silent for more than %.0f s is replaced", limit_seconds)

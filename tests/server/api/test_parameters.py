@@ -84,7 +84,7 @@ def test_what_openai_defines_and_we_lack_is_refused_by_name(build, name, value):
         (chat, {"temperature": True}, "temperature", "number"),
         (chat, {"temperature": 10**400}, "temperature", "number"),
         (chat, {"top_p": 1.1}, "top_p", "less than or equal to 1"),
-        (chat, {"top_k": -1}, "top_k", "greater than or equal to 0"),
+        (chat, {"top_k": -2}, "top_k", "greater than or equal to -1"),
         (chat, {"n": 0}, "n", "greater than or equal to 1"),
         (chat, {"n": 129}, "n", "less than or equal to 128"),
         (chat, {"n": True}, "n", "integer"),

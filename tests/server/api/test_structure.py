@@ -168,23 +168,32 @@ def test_a_tool_that_is_no_function_is_refused_by_its_type():
     assert "'custom'" in error.message
 
 
+LENIENT = {"x-guidance": {"lenient": True, "coerce_one_of": True}}
+
+
 @pytest.mark.parametrize(
     ("parameters", "constraint"),
     [
         ({"response_format": {"type": "text"}}, None),
-        ({"response_format": {"type": "json_object"}}, '{"type":"object"}'),
-        ({"response_format": {"type": "json_object", "schema": {"a": 1}}}, '{"a":1}'),
+        ({"response_format": {"type": "json_object"}}, {"type": "object", **LENIENT}),
+        ({"response_format": {"type": "json_object", "schema": {"a": 1}}}, {"a": 1, **LENIENT}),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
-         '{"type":"object"}'),
+         {"type": "object", **LENIENT}),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True,
           "description": "d", "schema": {"z": 1, "a": {"$ref": "#/z"}}}}},
-         '{"z":1,"a":{"$ref":"#/z"}}'),
+         {"z": 1, "a": {"$ref": "#/z"}, "x-guidance": {}}),
+        ({"response_format": {"type": "json_object", "schema": {"x-guidance": "mine"}}}, LENIENT),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("build", [chat, complete])
 def test_a_response_format_becomes_a_schema(build, parameters, constraint):
-    wanted = constraint and Constraint("json_schema", constraint, "response_format")
-    assert build(**parameters).constraint == wanted
+    found = build(**parameters).constraint
+    if constraint is None:
+        assert found is None
+        return
+    assert (found.kind, found.param) == ("json_schema", "response_format")
+    assert json.loads(found.text) == constraint
+    assert [*json.loads(found.text)] == [*constraint], "keys in the client's order"
 
 
 @pytest.mark.parametrize("build", [chat, complete])
@@ -192,7 +201,9 @@ def test_a_grammar_goes_to_the_engine_as_it_is(build):
     assert build(grammar='root ::= "a"').constraint == Constraint("gbnf", 'root ::= "a"', "grammar")
 
 
-ADD, SUB = (Tool(name, "", {"type": "object", "properties": {}}) for name in ("add", "sub"))
+ADD, SUB = (
+    Tool(name, "", {"type": "object", "properties": {}, **LENIENT}) for name in ("add", "sub")
+)
 
 
 @pytest.mark.parametrize(

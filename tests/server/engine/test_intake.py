@@ -1,5 +1,6 @@
 """Requests are checked before they reach the step loop; questions never reach it."""
 
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -38,8 +39,16 @@ class Both:
             FakeVocabulary(), FakeGrammars(), CONTEXT, self.log.append, self.log.append
         )
 
+    def wait(self, count: int) -> None:
+        """Constraints are compiled in another thread."""
+        deadline = time.monotonic() + 60
+        while len(self.log) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
     def refusal(self, submit: Submit | Embed) -> Rejected:
         self.intake.take(submit)
+        self.wait(1)
         [answer] = self.log
         assert isinstance(answer, Rejected)
         assert answer.id == submit.id
@@ -172,6 +181,7 @@ def test_a_constraint_is_compiled_before_the_request_is_accepted() -> None:
     constraint = Constraint("gbnf", "root ::= [a-z]", "grammar")
     submit = Submit(id=7, prompt=(1,), constraint=constraint)
     both.intake.take(submit)
+    both.wait(2)
     assert both.log == [Accepted(7, 1), NewSequence(submit, [1], constraint)]
 
 

@@ -61,6 +61,16 @@ def test_steps_add_up_and_gauges_follow_the_last_one() -> None:
     assert value(metrics, "kv_cache_usage_ratio") == 0.5
 
 
+def test_what_was_cancelled_since_the_last_step_no_longer_runs_once_the_engine_is_idle() -> None:
+    metrics = Metrics()
+    metrics.step(STATS)
+    assert value(metrics, "num_requests_running") == STATS.running > 0
+    metrics.idle()
+    assert value(metrics, "num_requests_running") == 0
+    assert value(metrics, "num_requests_waiting") == 0
+    assert value(metrics, "kv_cells_used") == STATS.kv_cells_used
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_seconds_of_a_step_go_to_their_phase(phase: str) -> None:
     metrics = Metrics()

@@ -15,7 +15,19 @@ def test_the_last_allowed_crash_is_the_end() -> None:
 
 def test_crashes_outside_the_window_are_forgotten() -> None:
     policy = RestartPolicy(max_crashes=3, window_seconds=600)
-    assert [policy.crashed(now) for now in (0, 300, 601, 902, 1503)] == [0.0, 1.0, 1.0, 1.0, 0.0]
+    delays = []
+    for now in (0, 300, 601, 902, 1503):
+        policy.ready(now)
+        delays.append(policy.crashed(now + 0.5))
+    assert delays == [0.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def test_crashes_without_an_engine_that_served_in_between_are_never_forgotten() -> None:
+    policy = RestartPolicy(max_crashes=3, window_seconds=600)
+    assert [policy.crashed(now) for now in (300, 601, 902)] == [0.0, 1.0, None]
+    policy = RestartPolicy(max_crashes=3, window_seconds=10)
+    policy.ready(1)
+    assert [policy.crashed(now) for now in (300, 600, 900)] == [0.0, 1.0, None]
 
 
 def test_one_allowed_crash_means_that_none_is_forgiven() -> None:

@@ -111,6 +111,27 @@ def test_a_constraint_that_grows_too_complex_fails_its_own_request_in_one_line(
 
 
 @pytest.mark.parametrize(
+    "keyword",
+    [{"uniqueItems": True}, {"not": {"type": "null"}}, {"oneOf": [{}, {"type": "array"}]}],
+)
+def test_a_keyword_that_cannot_be_enforced_is_refused_unless_the_schema_is_lenient(
+    grammars: LlamaGrammars, keyword: dict[str, object]
+) -> None:
+    lenient = {"x-guidance": {"lenient": True, "coerce_one_of": True}}
+    grammars.compile(schema({"type": "array", **keyword, **lenient}))
+    with pytest.raises(InvalidRequest):
+        grammars.compile(schema({"type": "array", **keyword}))
+
+
+def test_a_grammar_that_would_take_long_for_each_token_is_refused_or_fails(
+    any_layout: LlamaModel, grammars: LlamaGrammars
+) -> None:
+    ambiguous = Constraint("gbnf", "root ::= s\ns ::= s s s | [a-z ]", "grammar")
+    with pytest.raises(InvalidRequest, match="Too many items"):
+        write(any_layout, grammars, ambiguous, seed=1)
+
+
+@pytest.mark.parametrize(
     ("constraint", "words"),
     [
         (schema({"type": "integer", "minimum": 5, "maximum": 3}), "Unsatisfiable"),
