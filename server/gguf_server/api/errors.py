@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gguf_server.api.request_id import error_code
 from gguf_server.api.validation import explain
 from gguf_server.errors import (
     ChatTemplateError,
@@ -107,7 +108,7 @@ class ErrorAnswers:
 
     def response(self, error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
         """The answer to a request that has not been answered yet."""
-        self._count_error(error.code)
+        self._note(error)
         headers = dict(headers or {})
         if error.retry_after_seconds is not None:
             headers["retry-after"] = str(error.retry_after_seconds)
@@ -117,8 +118,12 @@ class ErrorAnswers:
 
     def event(self, error: RequestError) -> bytes:
         """The last event of a stream whose status has already been sent."""
-        self._count_error(error.code)
+        self._note(error)
         return b"data: " + envelope(error) + b"\n\n"
+
+    def _note(self, error: RequestError) -> None:
+        self._count_error(error.code)
+        error_code.set(error.code)
 
     def install(self, app: FastAPI) -> None:
         """Answer everything that is raised inside ``app``."""

@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 import time
+from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +13,8 @@ from gguf_server.logs import request_id
 
 _log = logging.getLogger("gguf_server.access")
 HEADER = "x-request-id"
+# What went wrong with the request, also after a status of 200; for its line in the log.
+error_code: ContextVar[str] = ContextVar("error_code", default="")
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -48,5 +51,5 @@ class WithRequestId:
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
     """One line a request; for probes and scrapes, which come all the time, only to debug."""
     level = logging.INFO if scope["method"] == "POST" else logging.DEBUG
-    outcome = status or "no answer, the client is gone"
+    outcome = f"{status} {error_code.get()}".rstrip() if status else "no answer, the client is gone"
     _log.log(level, "%s %s: %s, %.2f s", scope["method"], scope["path"], outcome, seconds)

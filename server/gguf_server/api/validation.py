@@ -47,7 +47,7 @@ def explain(errors: Sequence[Any]) -> RequestError:
         case "missing":
             return InvalidRequest(f"{param}: missing", param=param)
         case _:
-            reason = reason[:1].lower() + reason[1:]
+            reason = (reason[:1].lower() + reason[1:]).replace(" after validation", "")
             return InvalidRequest(f"{param}: {reason}, got {_shown(error['input'])}", param=param)
 
 

@@ -44,6 +44,7 @@ def _summary(facts: ModelFacts) -> str:
 
 
 _LAST_BREATH_SECONDS = 2.0
+_STALL_ADVICE = "; if it only needs longer, raise --step-stall-seconds or --load-stall-seconds"
 # Once may be bad luck; a file or a machine that crashes two engines crashes every one.
 _MAX_CRASHED_LOADS = 2
 
@@ -152,15 +153,17 @@ class EngineProcess:
             delay = self._restarts.crashed(time.monotonic())
             if delay is None:
                 self._give_up(self._reason)
+                advice = _STALL_ADVICE if cause == "stall" else ""
                 msg = (
                     f"gave up after {self._patience.max_crashes} crashes within "
-                    f"{self._patience.crash_window_seconds:g} s; last: {self._reason}"
+                    f"{self._patience.crash_window_seconds:g} s; last: {self._reason}{advice}"
                 )
                 self._lost(cause)
                 raise CrashLoop(msg)
             self._num_restarts += 1
             self._lost(cause)
-            _log.error("%s; starting another in %g s", self._reason, delay)
+            when = f"in {delay:g} s" if delay else "now"
+            _log.error("%s; starting another %s", self._reason, when)
             await asyncio.sleep(delay)
 
     # --- one life ----------------------------------------------------------------------------

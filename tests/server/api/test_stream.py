@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 
 import httpx
@@ -26,6 +27,17 @@ async def test_a_stream_is_events_and_ends_with_done(http):
     *events, done = events_in(answer.text)
     assert done == "[DONE]"
     assert "".join(json.loads(event)["choices"][0]["text"] for event in events) == "Hello world"
+
+
+async def test_the_log_tells_what_went_wrong_also_after_a_status_of_200(http, accepting, caplog):
+    caplog.set_level(logging.INFO, "gguf_server.access")
+    async with http.stream("POST", "/v1/completions", json=STREAM) as answer:
+        await _fail_after_some_text(answer, accepting)
+    await http.post("/v1/completions", json={})
+    await http.post("/tokenize", json={"content": "a"})
+    await until(lambda: len(caplog.messages) == 3)
+    outcomes = [message.split(": ")[1].rpartition(",")[0] for message in caplog.messages]
+    assert outcomes == ["200 engine_died", "400 invalid_request", "200"]
 
 
 async def test_usage_is_null_in_all_events_but_its_own_and_absent_if_not_asked_for(http):
