@@ -150,9 +150,10 @@ class FakeRunner:
 
     def copy_prefix(self, source: int, target: int, num_tokens: int) -> bool:
         assert not self.memory.exact, "a state is shared as it is now, whatever was asked for"
-        assert num_tokens <= len(self.slots[source])
         self.slots[target] = self.slots[source][:num_tokens]
         self._first[target] = self._first[source]
+        if len(self.slots[target]) < num_tokens:  # the source lost it a moment ago
+            return self._empty(target)
         return self._keep(target, num_tokens)
 
     def truncate(self, slot: int, num_tokens: int) -> bool:
@@ -186,6 +187,9 @@ class FakeRunner:
             self._first[slot] = 0
         if self._first[slot] <= self.memory.first_needed(num_tokens):
             return True
+        return self._empty(slot)
+
+    def _empty(self, slot: int) -> bool:
         self.slots[slot] = []
         self._first[slot] = 0
         return False

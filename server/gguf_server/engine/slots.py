@@ -15,6 +15,10 @@ from gguf_server.engine.prefix import PrefixTree
 # Fewer shared tokens than this are cheaper to compute again than to copy, to save or to wait for.
 MIN_SHARED_TOKENS = 16
 
+# A state is saved whole, also what others have of it: worth it if so many times what would be lost
+# is at least all of it. Copying a token costs a tenth to a hundredth of computing it.
+_SAVING_PAYS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:
@@ -197,12 +201,17 @@ class Slots:
         """Keep what is about to be lost of an idle slot, if nobody else has it."""
         if self.host.limit_bytes == 0 or len(held) - kept < MIN_SHARED_TOKENS:
             return
-        elsewhere = any(
-            self._lendable(other, shared) == len(held)
-            for other, shared in self._tree.holders(held).items()
-            if other != slot
+        elsewhere = max(
+            (
+                self._lendable(other, shared)
+                for other, shared in self._tree.holders(held).items()
+                if other != slot
+            ),
+            default=0,
         )
-        if not elsewhere and not self.host.covers(held):
+        _, saved = self.host.find(held, len(held))
+        lost = len(held) - max(elsewhere, saved)
+        if lost * _SAVING_PAYS >= len(held):
             self._operations.append(Save(slot, held))
 
     def _forget(self, slot: int) -> None:

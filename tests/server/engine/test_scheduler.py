@@ -522,6 +522,17 @@ def test_what_another_slot_or_the_host_has_is_not_saved() -> None:
     assert not any(isinstance(operation, Save) for operation in operations)
 
 
+@pytest.mark.parametrize(("num_own_tokens", "is_saved"), [(4, False), (20, True)])
+def test_a_prefix_is_saved_if_enough_of_it_would_be_lost(
+    num_own_tokens: int, is_saved: bool
+) -> None:
+    desk = make_desk(slots=2, slot_ids=2, host_bytes=10_000)
+    desk.leave_idle(COMMON + tokens(2000, num_own_tokens))
+    desk.run(COMMON + tokens(4000, 10))
+    _, operations = desk.run(tokens(3000, 20))
+    assert any(isinstance(operation, Save) for operation in operations) == is_saved
+
+
 def test_a_short_prefix_is_not_worth_saving() -> None:
     desk = make_desk(slots=1, slot_ids=1, host_bytes=10_000)
     desk.leave_idle(COMMON[: MIN_SHARED_TOKENS - 1])
