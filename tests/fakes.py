@@ -168,8 +168,7 @@ class FakeRunner:
         full = self.num_cells is not None and self.cells_used > self.num_cells
         if full or self.refuse_restores > 0:
             self.refuse_restores -= 1
-            self.slots[slot] = []
-            return False
+            return self._empty(slot)
         return self.truncate(slot, num_tokens)
 
     def state_bytes(self, slot: int) -> int:

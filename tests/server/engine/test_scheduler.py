@@ -527,9 +527,10 @@ def test_a_prefix_is_saved_if_enough_of_it_would_be_lost(
     num_own_tokens: int, is_saved: bool
 ) -> None:
     desk = make_desk(slots=2, slot_ids=2, host_bytes=10_000)
+    desk.host.put(COMMON, FakeState(COMMON))
     desk.leave_idle(COMMON + tokens(2000, num_own_tokens))
-    desk.run(COMMON + tokens(4000, 10))
-    _, operations = desk.run(tokens(3000, 20))
+    desk.run(tokens(3000, 20))
+    _, operations = desk.run(tokens(4000, 20))
     assert any(isinstance(operation, Save) for operation in operations) == is_saved
 
 
