@@ -40,14 +40,7 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
     """The ASGI application. Without ``api_keys`` it is open, without ``cors_origins`` no CORS."""
     errors = ErrorAnswers(count_error)
     served = ServedModel(model_name, model_created)
-    api = FastAPI(
-        title="gguf-server",
-        version=__version__,
-        docs_url=None,  # they would load scripts from elsewhere; /openapi.json is enough
-        redoc_url=None,
-        redirect_slashes=False,
-        responses=RESPONSES,
-    )
+    api = _new_api()
     errors.install(api)
     api.router.routes.extend(probe_routes(engine, metrics_text))
     api.include_router(chat_router(engine, renderer, errors, served))
@@ -74,3 +67,14 @@ def _paths(api: FastAPI) -> list[str]:
     """Those that the document describes, and the probes."""
     plain = [route.path for route in api.routes if isinstance(route, Route)]
     return [*api.openapi()["paths"], *plain]
+
+
+def _new_api() -> FastAPI:
+    return FastAPI(
+        title="gguf-server",
+        version=__version__,
+        docs_url=None,  # they would load scripts from elsewhere; /openapi.json is enough
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=RESPONSES,
+    )

@@ -163,7 +163,7 @@ class Generator:
     def _decode(self, plan: StepPlan, clock: _Clock) -> bool:
         """False when there are no cells for the batch."""
         clock.lap("schedule")
-        self._rows = self._runner.fill([work.chunk for work in plan.work])
+        plan.rows = self._runner.fill([work.chunk for work in plan.work])
         clock.lap("fill")
         try:
             self._runner.decode()
@@ -175,7 +175,7 @@ class Generator:
 
     def _sample(self, plan: StepPlan, clock: _Clock) -> list[_Sampled]:
         sampled = []
-        rows = iter(self._rows)
+        rows = iter(plan.rows)
         for work in plan.work:
             if not work.chunk.num_outputs:
                 continue

@@ -36,12 +36,16 @@ class Work:
 
 @dataclass(slots=True)
 class StepPlan:
-    """What to do in one step: first the operations in order, then one batch."""
+    """What to do in one step: first the operations in order, then one batch.
+
+    ``rows`` are where the logits of the chunks that ask for any begin, known once it is laid out.
+    """
 
     operations: list[Operation]
     work: list[Work] = field(default_factory=list)
     decode_tokens: int = 0
     prefill_tokens: int = 0
+    rows: list[int] = field(default_factory=list)
 
 
 class Scheduler:
