@@ -26,6 +26,22 @@
     x CrashLoop                    crash_loop             exit 5
     x CannotListen                 cannot_listen          exit 6
     x ServerUnusable               server_unusable        exit 7
+    + ModelUnavailable             such a model cannot be had; asking again will not help
+      x RepositoryNotFound         repository_not_found   exit 8
+      x RepositoryGated            repository_gated       exit 8
+      x RevisionNotFound           revision_not_found     exit 8
+      x NoModelFile                no_model_file          exit 8
+      x SeveralModels              several_models         exit 8
+      x QuantizationNotFound       quantization_not_found exit 8
+      x IncompleteSplit            incomplete_split       exit 8
+      x ModelTooLarge              model_too_large        exit 8
+    + FetchFailed                  it did not work this time; what has arrived is kept
+      x HubUnreachable             hub_unreachable        exit 9
+      x NotFetched                 not_fetched            exit 9
+      x BrokenDownload             broken_download        exit 9
+    + StorageError                 the model directory is no good
+      x DiskFull                   disk_full              exit 10
+      x StorageUnusable            storage_unusable       exit 10
 
 A message says what failed, on what, and what to do. HTTP statuses live in ``api/errors.py``.
 """
@@ -158,6 +174,80 @@ class ServerUnusable(StartupError):
 
     code = "server_unusable"
     exit_code = 7
+
+
+class ModelUnavailable(StartupError):
+    """Such a model cannot be had from this repository, or not by this user."""
+
+    exit_code = 8
+
+
+class RepositoryNotFound(ModelUnavailable):
+    code = "repository_not_found"
+
+
+class RepositoryGated(ModelUnavailable):
+    code = "repository_gated"
+
+
+class RevisionNotFound(ModelUnavailable):
+    code = "revision_not_found"
+
+
+class NoModelFile(ModelUnavailable):
+    code = "no_model_file"
+
+
+class SeveralModels(ModelUnavailable):
+    code = "several_models"
+
+
+class QuantizationNotFound(ModelUnavailable):
+    code = "quantization_not_found"
+
+
+class IncompleteSplit(ModelUnavailable):
+    code = "incomplete_split"
+
+
+class ModelTooLarge(ModelUnavailable):
+    code = "model_too_large"
+
+
+class FetchFailed(StartupError):
+    """It did not work this time. What has arrived is kept, and the next attempt goes on there."""
+
+    exit_code = 9
+
+
+class HubUnreachable(FetchFailed):
+    code = "hub_unreachable"
+
+
+class NotFetched(FetchFailed):
+    """Nothing verified is there, and the hub may not be asked."""
+
+    code = "not_fetched"
+
+
+class BrokenDownload(FetchFailed):
+    """The bytes that came are not those that the hub's record promises."""
+
+    code = "broken_download"
+
+
+class StorageError(StartupError):
+    """The model directory cannot take what it should."""
+
+    exit_code = 10
+
+
+class DiskFull(StorageError):
+    code = "disk_full"
+
+
+class StorageUnusable(StorageError):
+    code = "storage_unusable"
 
 
 REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}

@@ -1,0 +1,1 @@
+"""Bytes from a hub to a disk: in pieces, resumed across processes, verified."""
