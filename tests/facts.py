@@ -45,6 +45,7 @@ READY = Status(
     draining=False,
     stage="ready",
     fraction=1.0,
+    detail="",
     elapsed_seconds=1.0,
     remaining_seconds=None,
     restarts=0,

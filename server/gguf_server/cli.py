@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -12,15 +13,10 @@ from typing import Any, NoReturn
 
 from gguf_server import __version__, logs
 from gguf_server.errors import SettingsError, StartupError
-from gguf_server.settings import (
-    BenchSettings,
-    ChatSettings,
-    Settings,
-    add_client_flags,
-    add_flags,
-    termination_log,
-    unknown_variables,
-)
+from gguf_server.settings.clients import BenchSettings, ChatSettings
+from gguf_server.settings.declared import Declared, unknown_variables
+from gguf_server.settings.models import CleanSettings, FetchSettings, InfoSettings, LsSettings
+from gguf_server.settings.serve import Settings, termination_log
 
 _INTERRUPTED = 130  # as a shell says it
 _NOBODY_READS = 141  # likewise, of SIGPIPE
@@ -28,7 +24,8 @@ _NOBODY_READS = 141  # likewise, of SIGPIPE
 _EXIT_CODES = """\
 Exit codes: 0 done, 1 a bug, 2 a bad option, 3 not a model file, 4 llama.cpp cannot load it,
 5 the engine kept crashing, 6 it cannot listen there, 7 the server of chat or bench is not there,
-refuses, or failed a request, 130 interrupted."""
+refuses, or failed a request, 8 no such model, or not for you, 9 it could not be fetched this time,
+10 the model directory is full or unusable, 130 interrupted."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +51,8 @@ def main() -> None:
     try:
         _run(sys.argv[1:])
     except StartupError as exc:
+        if "--json" in sys.argv[1:]:
+            print(json.dumps({"error": {"code": exc.code, "message": exc.message}}))
         print(f"gguf-server: {exc.message}", file=sys.stderr)
         sys.exit(exc.exit_code)
     except KeyboardInterrupt:
@@ -85,7 +84,7 @@ def _run(argv: list[str]) -> None:
 class _Verb:
     help: str
     epilog: str
-    add_flags: Callable[[argparse.ArgumentParser], None]
+    settings: type[Declared]
     run: Callable[[Flags], None]
 
 
@@ -104,7 +103,7 @@ def _serve(flags: Flags) -> None:
 
 def _serve_until_stopped(settings: Settings) -> None:
     logs.configure(settings.log_level, settings.log_format)
-    for name in unknown_variables():
+    for name in unknown_variables(each.settings for each in _VERBS.values()):
         _log.warning("%s is no option and is ignored; see gguf-server serve --help", name)
     import uvloop  # noqa: PLC0415
 
@@ -127,24 +126,74 @@ def _bench(flags: Flags) -> None:
     bench(settings)
 
 
+def _fetch(flags: Flags) -> None:
+    settings = FetchSettings.read(flags)
+    from gguf_server.commands.fetch import fetch  # noqa: PLC0415
+
+    fetch(settings)
+
+
+def _ls(flags: Flags) -> None:
+    settings = LsSettings.read(flags)
+    from gguf_server.commands.ls import ls  # noqa: PLC0415
+
+    ls(settings)
+
+
+def _info(flags: Flags) -> None:
+    settings = InfoSettings.read(flags)
+    from gguf_server.commands.info import info  # noqa: PLC0415
+
+    info(settings)
+
+
+def _clean(flags: Flags) -> None:
+    settings = CleanSettings.read(flags)
+    from gguf_server.commands.clean import clean  # noqa: PLC0415
+
+    clean(settings)
+
+
 _VERBS: Mapping[str, _Verb] = {
     "serve": _Verb(
         "serve a model",
         "Every option is also an environment variable: --kv-layout is GGUF_KV_LAYOUT.",
-        add_flags,
+        Settings,
         _serve,
+    ),
+    "fetch": _Verb(
+        "get a model from the hub",
+        "The hub is HF_ENDPOINT, default https://huggingface.co; private and gated models need "
+        "HF_TOKEN. Every option with a value is also a variable: --quant is GGUF_QUANT; --to is "
+        "GGUF_MODELS_DIR.",
+        FetchSettings,
+        _fetch,
+    ),
+    "ls": _Verb("list the models that are here", "", LsSettings, _ls),
+    "info": _Verb(
+        "describe a model, here or on the hub",
+        "Of a model on the hub only the header is read.",
+        InfoSettings,
+        _info,
+    ),
+    "clean": _Verb(
+        "remove models",
+        "Without --yes it only says what would go. What was used in the last 24 hours stays, and "
+        "so does everything that no fetch put there.",
+        CleanSettings,
+        _clean,
     ),
     "chat": _Verb(
         "talk to an OpenAI-compatible server",
         "Standard input that is no terminal is one question: echo hi | gguf-server chat. "
         "So it is with --json.",
-        lambda parser: add_client_flags(parser, ChatSettings),
+        ChatSettings,
         _chat,
     ),
     "bench": _Verb(
         "measure an OpenAI-compatible server",
         "Workloads: single, eight, sixteen, shared, mixed. Nothing else should use the server.",
-        lambda parser: add_client_flags(parser, BenchSettings),
+        BenchSettings,
         _bench,
     ),
 }
@@ -161,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, verb in _VERBS.items():
-        verb.add_flags(
+        verb.settings.add_flags(
             verbs.add_parser(name, help=verb.help, epilog=verb.epilog, allow_abbrev=False)
         )
     return parser

@@ -39,6 +39,7 @@
       x HubUnreachable             hub_unreachable        exit 9
       x NotFetched                 not_fetched            exit 9
       x BrokenDownload             broken_download        exit 9
+      x FetchCrashed               fetch_crashed          exit 9
     + StorageError                 the model directory is no good
       x DiskFull                   disk_full              exit 10
       x StorageUnusable            storage_unusable       exit 10
@@ -236,6 +237,12 @@ class BrokenDownload(FetchFailed):
     code = "broken_download"
 
 
+class FetchCrashed(FetchFailed):
+    """The process that fetches was killed."""
+
+    code = "fetch_crashed"
+
+
 class StorageError(StartupError):
     """The model directory cannot take what it should."""
 
@@ -251,6 +258,17 @@ class StorageUnusable(StorageError):
 
 
 REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}
+
+
+_GROUPS: tuple[type[StartupError], ...] = (StartupError, *StartupError.__subclasses__())
+STARTUP_ERRORS: dict[str, type[StartupError]] = {
+    cls.code: cls for group in _GROUPS for cls in group.__subclasses__() if not cls.__subclasses__()
+}
+
+
+def startup_error(code: str, message: str) -> StartupError:
+    """The startup error with this ``code``, as a command of ours names it."""
+    return STARTUP_ERRORS.get(code, StartupError)(message)
 
 
 def request_error(code: str, message: str, param: str | None = None) -> RequestError:

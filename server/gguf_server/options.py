@@ -1,5 +1,6 @@
 """How an option is declared, and how its text is read; a text that is no good is a ValueError."""
 
+import re
 from collections.abc import Callable
 from dataclasses import field
 from typing import Any, get_args
@@ -9,8 +10,43 @@ from gguf_server.wire.messages import LoraFile
 Parser = Callable[[str], Any]
 
 
-def option(default: object, parse: Parser, help_text: str, metavar: str = "") -> Any:
-    return field(default=default, metadata={"parse": parse, "help": help_text, "metavar": metavar})
+def option(
+    default: object,
+    parse: Parser,
+    help_text: str,
+    metavar: str = "",
+    *,
+    flag: str = "",
+    is_positional: bool = False,
+) -> Any:
+    """``flag`` is for the one that is not named as its field is."""
+    return field(
+        default=default,
+        metadata={
+            "parse": parse,
+            "help": help_text,
+            "metavar": metavar,
+            "flag": flag,
+            "is_positional": is_positional,
+            "is_switch": False,
+            "has_variable": True,
+        },
+    )
+
+
+def switch(help_text: str, *, has_variable: bool = False) -> Any:
+    """A flag without a value. Most are for one call and have no variable."""
+    return field(
+        default=False,
+        metadata={
+            "parse": on_off,
+            "help": help_text,
+            "flag": "",
+            "is_positional": False,
+            "is_switch": True,
+            "has_variable": has_variable,
+        },
+    )
 
 
 def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Parser:
@@ -88,3 +124,28 @@ def adapters(text: str) -> tuple[LoraFile, ...]:
         path, separator, scale = part.rpartition(":")
         found.append(LoraFile(path, real(-100, 100)(scale)) if separator else LoraFile(part, 1))
     return tuple(found)
+
+
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?)(?P<binary>i?)b?", re.IGNORECASE)
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhdw]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def size(text: str) -> int:
+    """``24GB``, ``22GiB``, ``1000000``: bytes."""
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        msg = f"needs a number of bytes, such as 24GB or 22GiB, not {text!r}"
+        raise ValueError(msg)
+    thousand = 1024 if found["binary"] else 1000
+    power = " kmgt".index(found["unit"].lower() or " ")
+    return int(float(found["number"]) * thousand**power)
+
+
+def duration(text: str) -> float:
+    """``30d``, ``12h``, ``90``: seconds."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        msg = f"needs a time, such as 30d or 12h, not {text!r}"
+        raise ValueError(msg)
+    return float(found["number"]) * _SECONDS[found["unit"]]

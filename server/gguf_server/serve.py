@@ -18,7 +18,9 @@ from gguf_server.api.connections import Connections
 from gguf_server.errors import CannotListen, ServerDraining, SettingsError
 from gguf_server.models.files import check_model_file
 from gguf_server.prompt.renderer import TemplateRenderer
-from gguf_server.settings import Settings
+from gguf_server.provision import Provision
+from gguf_server.settings.environment import engine_environment
+from gguf_server.settings.serve import Settings
 from gguf_server.supervisor.client import EngineClient
 from gguf_server.supervisor.collectors import (
     BuildCollector,
@@ -52,7 +54,6 @@ class _Server(uvicorn.Server):
 
 async def serve(settings: Settings) -> None:
     """Until a signal ends it. Raises ``StartupError`` when there is nothing to serve any more."""
-    check_model_file(settings.model_path)
     for adapter in settings.lora:
         check_model_file(Path(adapter.path))
     await Server(settings).run()
@@ -64,9 +65,9 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._process = EngineProcess(
-            settings.engine_config(),
+            Provision(settings, _read_template(settings.chat_template)),
             _patience(settings),
-            environment=settings.engine_environment(),
+            environment=engine_environment(),
         )
         self._gpus = GpuCollector()
         self._metrics = Metrics(
@@ -83,7 +84,7 @@ class Server:
         )
         self._api_keys = _api_keys(settings)
         _check_tls(settings.tls_cert, settings.tls_key)
-        self._renderer = TemplateRenderer(template=_read_template(settings.chat_template))
+        self._renderer = TemplateRenderer()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -149,7 +150,7 @@ class Server:
         """Say where we listen, and once the model is ready how to try it."""
         scheme = "https" if self._settings.tls_cert else "http"
         base = f"{scheme}://{_shown_host(self._settings.host)}:{port}"
-        _log.info("listening on %s; loading %s", base, self._settings.model_path)
+        _log.info("listening on %s; loading %s", base, self._settings.source)
         await self._client.ready.wait()
         key = " -H 'Authorization: Bearer YOUR_KEY'" if self._api_keys else ""
         if self._settings.log_format == "json":

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gguf_server.settings import Settings, flag_name
+from gguf_server.settings.declared import flag_name
+from gguf_server.settings.serve import Settings
 from tests.charts import dashboard
 from tests.charts.dashboard import Query
 
@@ -37,7 +38,7 @@ def test_a_panel_says_what_it_shows_in_which_unit_and_what_to_do(panel: dict[str
 
 @pytest.mark.parametrize("panel", PANELS, ids=_title)
 def test_advice_names_only_options_that_exist(panel: dict[str, Any]) -> None:
-    options = {flag_name(field.name) for field in fields(Settings)}
+    options = {flag_name(field) for field in fields(Settings)}
     assert set(re.findall(r"--[a-z-]+[a-z]", panel["description"])) <= options
 
 

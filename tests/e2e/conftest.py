@@ -169,9 +169,11 @@ def server() -> Iterator[ServerUnderTest]:
 @pytest.fixture(scope="session")
 def model_path() -> Path:
     """The embedded default model, where ``make test`` put it."""
-    from gguf_server.settings import Settings  # noqa: PLC0415
+    from gguf_server.settings.serve import Settings  # noqa: PLC0415
 
-    return Settings().model_path
+    source = Settings().source
+    assert isinstance(source, Path)
+    return source
 
 
 @pytest.fixture(scope="session")

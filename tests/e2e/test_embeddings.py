@@ -17,6 +17,7 @@ from gguf_server.supervisor.process import EngineProcess, Patience
 from gguf_server.wire.messages import EngineConfig, ModelFacts, SamplingParams
 from tests.e2e.conftest import HANG_SECONDS
 from tests.server.engine.llama import tiny_models
+from tests.server.supervisor.preparations import prepared
 
 TEXTS = ["the cat sat.", "a cat", "the", "the the cat sat on the mat", "zebra.", "q"] * 3
 
@@ -25,7 +26,9 @@ TEXTS = ["the cat sat.", "a cat", "the", "the the cat sat on the mat", "zebra.",
 async def serving(path: Path, **options: Any) -> AsyncIterator[EngineClient]:
     """A client of a supervised engine that is ready; a crash ends the test."""
     process = EngineProcess(
-        EngineConfig(model_path=str(path), slots=2, threads=2, threads_batch=2, **options),
+        prepared(
+            EngineConfig(model_path=str(path), slots=2, threads=2, threads_batch=2, **options)
+        ),
         Patience(step_seconds=60, load_seconds=60, max_crashes=1, crash_window_seconds=600),
         environment=os.environ,
     )

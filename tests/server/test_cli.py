@@ -11,7 +11,8 @@ import pytest
 
 from gguf_server import __version__
 from gguf_server.errors import ModelFileError, SettingsError, StartupError
-from gguf_server.settings import Settings, flag_name
+from gguf_server.settings.declared import flag_name
+from gguf_server.settings.serve import Settings
 
 
 def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -51,7 +52,7 @@ def test_help_lists_every_option() -> None:
     result = run("serve", "--help")
     assert result.returncode == 0
     for each in fields(Settings):
-        assert each.name == "model" or flag_name(each.name) in result.stdout
+        assert each.name == "model" or flag_name(each) in result.stdout
     assert "GGUF_KV_LAYOUT" in result.stdout
 
 
@@ -150,7 +151,7 @@ def test_the_model_may_come_from_the_environment() -> None:
 
 
 def test_a_path_that_no_file_can_have_is_one_line_too() -> None:
-    assert "cannot be read" in error_line(3, "serve", "x" * 300)
+    assert "cannot be read" in error_line(3, "serve", "./" + "x" * 300)
 
 
 def test_a_directory_is_one_line_and_exit_code_3(tmp_path: Path) -> None:

@@ -112,7 +112,8 @@ def _body(status: Status) -> dict[str, object]:
 
 
 def _progress(status: Status) -> str:
-    text = f"{status.stage} {_percent(status)} %, {status.elapsed_seconds:.0f} s so far"
+    detail = f" ({status.detail})" if status.detail else ""
+    text = f"{status.stage} {_percent(status)} %{detail}, {status.elapsed_seconds:.0f} s so far"
     if status.remaining_seconds is not None:
         text += f", about {status.remaining_seconds:.0f} s to go"
     return text

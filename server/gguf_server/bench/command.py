@@ -16,7 +16,8 @@ from gguf_server.bench.stats import failures, summarize
 from gguf_server.bench.workloads import PLAIN_RULER, WORKLOADS, Ruler, Workload, prompts
 from gguf_server.endpoint import Endpoint
 from gguf_server.errors import ServerUnusable, SettingsError
-from gguf_server.settings import BenchSettings, wants_colors
+from gguf_server.settings.clients import BenchSettings
+from gguf_server.settings.environment import wants_colors
 
 _CLEAR_LINE = "\r\x1b[K"
 _REFRESH_SECONDS = 1.0

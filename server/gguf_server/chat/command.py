@@ -13,7 +13,8 @@ from gguf_server.chat.session import Session, when_ready
 from gguf_server.chat.terminal import Keyboard, Screen
 from gguf_server.endpoint import Endpoint
 from gguf_server.errors import SettingsError
-from gguf_server.settings import ChatSettings, history_file, wants_colors
+from gguf_server.settings.clients import ChatSettings
+from gguf_server.settings.environment import history_file, wants_colors
 
 
 def chat(settings: ChatSettings) -> None:

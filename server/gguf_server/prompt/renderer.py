@@ -31,14 +31,13 @@ _WORKER_MODULE = "gguf_server.prompt.worker"
 
 
 class TemplateRenderer:
-    """Renders one conversation at a time. ``template`` takes precedence over the model's own.
+    """Renders one conversation at a time.
 
     The worker starts with the first rendering (or ``start``) and is replaced when it had to be
     killed or died.
     """
 
-    def __init__(self, *, template: str | None = None, time_limit_seconds: float = 2.0) -> None:
-        self._template = template
+    def __init__(self, *, time_limit_seconds: float = 2.0) -> None:
         self._time_limit_seconds = time_limit_seconds
         self._turn = asyncio.Lock()
         self._worker: _Worker | None = None
@@ -62,7 +61,7 @@ class TemplateRenderer:
 
     def template(self, facts: ModelFacts) -> str:
         """The template in use; raises ``ChatTemplateError`` where there is none."""
-        template = self._template or facts.chat_template
+        template = facts.chat_template
         if not template:
             msg = (
                 "the model has no chat template; start the server with --chat-template FILE, "

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gguf_server.errors import CrashLoop, LoadError
+from gguf_server.errors import CrashLoop, LoadError, StartupError
 from gguf_server.supervisor.child import ENGINE_COMMAND, Child
+from gguf_server.supervisor.preparation import Preparation, Prepared, Stage
 from gguf_server.supervisor.restart import RestartPolicy
 from gguf_server.supervisor.status import State, Status
 from gguf_server.supervisor.watchdog import CHECK_SECONDS, Watchdog
@@ -73,21 +74,21 @@ class Patience:
 
 
 class EngineProcess:
-    """Keeps one engine running. ``status`` can be read at any time and never waits.
+    """Prepares, then keeps one engine running. ``status`` can be read any time and never waits.
 
     ``environment`` is all that the engine gets to see of ours.
     """
 
     def __init__(
         self,
-        config: EngineConfig,
+        prepare: Preparation,
         patience: Patience,
         *,
         environment: Mapping[str, str],
         command: Sequence[str] = ENGINE_COMMAND,
     ) -> None:
         self.draining = False
-        self._config = config
+        self._prepare = prepare
         self._patience = patience
         self._environment = environment
         self._command = command
@@ -98,8 +99,7 @@ class EngineProcess:
         self._child: Child | None = None
         self._state = State.LOADING
         self._ever_ready = False
-        self._stage = "start"
-        self._fraction = 0.0
+        self._stage = Stage("start")
         self._since = time.monotonic()
         self._num_restarts = 0
         self._num_crashed_loads = 0
@@ -117,8 +117,9 @@ class EngineProcess:
             state=self._state,
             ever_ready=self._ever_ready,
             draining=self.draining,
-            stage=self._stage,
-            fraction=self._fraction,
+            stage=self._stage.name,
+            fraction=self._stage.fraction,
+            detail=self._stage.detail,
             elapsed_seconds=elapsed,
             remaining_seconds=self._remaining_seconds(elapsed),
             restarts=self._num_restarts,
@@ -137,19 +138,26 @@ class EngineProcess:
         self._child.send(message)
 
     async def run(self) -> None:
-        """Until cancelled. Raises ``LoadError`` or ``CrashLoop`` when there can be no engine."""
-        while True:
-            try:
-                cause, reason = await self._live()
-            except LoadError as exc:
+        """Until cancelled. Raises ``StartupError`` when there can be no engine."""
+        try:
+            prepared = await self._prepare(self._report)
+            self._begin(State.LOADING)
+            await self._keep_alive(prepared)
+        except StartupError as exc:
+            if self._state is not State.FAILED:
                 self._give_up(exc.message)
-                raise
+            raise
+
+    async def _keep_alive(self, prepared: Prepared) -> None:
+        """One engine after the other."""
+        while True:
+            cause, reason = await self._live(prepared)
             self._reason = f"the engine {reason}"
             self._num_crashed_loads += cause == "crash" and not self._ever_ready
             if self._num_crashed_loads == _MAX_CRASHED_LOADS:
                 self._give_up(self._reason)
                 self._lost(cause)
-                raise LoadError(self._cannot_load())
+                raise LoadError(self._cannot_load(prepared.config))
             delay = self._restarts.crashed(time.monotonic())
             if delay is None:
                 self._give_up(self._reason)
@@ -168,7 +176,7 @@ class EngineProcess:
 
     # --- one life ----------------------------------------------------------------------------
 
-    async def _live(self) -> tuple[str, str]:
+    async def _live(self, prepared: Prepared) -> tuple[str, str]:
         """One engine from start to end; the cause and how it ended."""
         self._stalled = False
         try:
@@ -179,8 +187,8 @@ class EngineProcess:
         watching = asyncio.create_task(self._watch(child, watchdog))
         last_breath_seconds = 0.0
         try:
-            child.send(Load(PROTOCOL_VERSION, self._config))
-            await self._listen_to(child, watchdog)
+            child.send(Load(PROTOCOL_VERSION, prepared.config))
+            await self._listen_to(child, watchdog, prepared)
             silent = watchdog.silent_seconds(time.monotonic())
             # It closed the socket; a crashed process is gone a moment later, with its signal.
             last_breath_seconds = _LAST_BREATH_SECONDS
@@ -194,7 +202,7 @@ class EngineProcess:
             return "stall", f"made no progress for {silent:.1f} s and was killed"
         return "crash", how
 
-    async def _listen_to(self, child: Child, watchdog: Watchdog) -> None:
+    async def _listen_to(self, child: Child, watchdog: Watchdog, prepared: Prepared) -> None:
         while True:
             try:
                 messages = await child.receive()
@@ -205,21 +213,22 @@ class EngineProcess:
             if not messages:
                 return
             for message in messages:
-                self._take(message, watchdog)
+                self._take(message, watchdog, prepared)
 
-    def _take(self, message: FromEngine, watchdog: Watchdog) -> None:
+    def _take(self, message: FromEngine, watchdog: Watchdog, prepared: Prepared) -> None:
         match message:
             case StepOutput() | Embedded() | Heartbeat():
                 watchdog.progress(time.monotonic())
             case LoadProgress():
                 watchdog.progress(time.monotonic())
-                self._stage, self._fraction = message.stage, message.fraction
+                self._stage = Stage(message.stage, message.fraction)
             case Ready():
                 watchdog.progress(time.monotonic())
                 watchdog.limit_seconds = max(
                     self._patience.step_seconds, message.facts.stall_seconds
                 )
-                self._become_ready(message.facts, watchdog.limit_seconds)
+                facts = prepared.facts(message.facts)
+                self._become_ready(facts, watchdog.limit_seconds)
             case LoadFailed():
                 raise LoadError(message.message)
             case _:
@@ -240,16 +249,19 @@ class EngineProcess:
 
     # --- state -------------------------------------------------------------------------------
 
+    def _report(self, stage: Stage) -> None:
+        self._stage = stage
+
     def _begin(self, state: State) -> None:
         self._state = state
-        self._stage, self._fraction = "start", 0.0
+        self._stage = Stage("start")
         self._since = time.monotonic()
 
     def _become_ready(self, facts: ModelFacts, limit_seconds: float) -> None:
         seconds = time.monotonic() - self._since
         self._state, self._ever_ready, self._facts = State.READY, True, facts
         self._restarts.ready(time.monotonic())
-        self._stage, self._fraction, self._reason = "ready", 1.0, ""
+        self._stage, self._reason = Stage("ready", 1.0), ""
         _log.info("model ready in %.1f s: %s", seconds, _summary(facts))
         _log.info("an engine silent for more than %.0f s is replaced", limit_seconds)
         if facts.prefix_reuse:
@@ -260,9 +272,9 @@ class EngineProcess:
     def _give_up(self, reason: str) -> None:
         self._state, self._reason = State.FAILED, reason
 
-    def _cannot_load(self) -> str:
+    def _cannot_load(self, config: EngineConfig) -> str:
         return (
-            f"cannot load {self._config.model_path}: {self._num_crashed_loads} engines crashed "
+            f"cannot load {config.model_path}: {self._num_crashed_loads} engines crashed "
             f"while loading it; last, {self._reason}. The file may be damaged, or too large for "
             "this machine."
         )
@@ -272,6 +284,7 @@ class EngineProcess:
             self._listener.on_lost(cause, self._reason)
 
     def _remaining_seconds(self, elapsed: float) -> float | None:
-        if self._stage != "weights" or self._fraction <= 0.0:
-            return None
-        return elapsed * (1.0 - self._fraction) / self._fraction
+        stage = self._stage
+        if stage.name != "weights" or stage.fraction <= 0.0:
+            return stage.remaining_seconds
+        return elapsed * (1.0 - stage.fraction) / stage.fraction

@@ -22,8 +22,9 @@ class State(StrEnum):
 class Status:
     """A snapshot; probes and metrics read it and never wait.
 
-    ``stage`` and ``fraction`` (0 to 1) tell how far a load is, ``elapsed_seconds`` how long it has
-    run, ``remaining_seconds`` an estimate (None while there is nothing to estimate from).
+    ``stage``, ``fraction`` (0 to 1) and ``detail`` (a few words, if there is more to say) tell how
+    far a fetch or a load is, ``elapsed_seconds`` how long it has run, ``remaining_seconds`` an
+    estimate (None while there is nothing to estimate from).
     ``reason`` is the last thing that went wrong, in one line. ``ever_ready`` stays true once a
     model has been served. ``draining`` is orthogonal: a server can drain in any state.
     """
@@ -33,6 +34,7 @@ class Status:
     draining: bool
     stage: str
     fraction: float
+    detail: str
     elapsed_seconds: float
     remaining_seconds: float | None
     restarts: int

@@ -46,11 +46,6 @@ async def test_the_models_template_is_rendered_with_its_tokens():
         assert "SmolLM" in await renderer.render(HI, facts_with(SMOLLM2))
 
 
-async def test_a_template_from_a_file_takes_precedence():
-    async with TemplateRenderer(template="mine") as renderer:
-        assert await renderer.render(HI, GOOD) == "mine"
-
-
 @pytest.mark.parametrize("template", [None, ""])
 async def test_a_model_without_a_template_says_what_to_do(template):
     async with TemplateRenderer() as renderer:

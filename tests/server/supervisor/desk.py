@@ -56,6 +56,7 @@ class FakeProcess:
             draining=self.draining,
             stage=self.stage,
             fraction=self.fraction,
+            detail="",
             elapsed_seconds=0.0,
             remaining_seconds=self.remaining_seconds,
             restarts=0,

@@ -20,6 +20,7 @@ from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess, Patience
 from gguf_server.supervisor.status import State
 from gguf_server.wire.messages import EngineConfig, FromEngine, ModelFacts, SamplingParams
+from tests.server.supervisor.preparations import prepared
 
 ROOT = Path(__file__).parents[3]
 # Nothing here takes nearly as long; this ends a hang.
@@ -76,7 +77,7 @@ class Stage:
         code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
         code += "from tests.server.supervisor.fake_engine import main; main()"
         return EngineProcess(
-            EngineConfig(model_path="/no/such/file"),
+            prepared(EngineConfig(model_path="/no/such/file")),
             Patience(
                 step_seconds=step,
                 load_seconds=load,

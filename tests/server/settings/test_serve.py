@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 
 from gguf_server.errors import SettingsError
-from gguf_server.settings import (
-    EMBEDDED_MODEL,
-    Settings,
-    add_flags,
-    environment_name,
-    flag_name,
-    usable_cpus,
-)
+from gguf_server.models.reference import Reference
+from gguf_server.settings.declared import environment_name, flag_name, shown_name
+from gguf_server.settings.environment import usable_cpus
+from gguf_server.settings.serve import EMBEDDED_MODEL, Settings
 from gguf_server.wire.messages import EngineConfig, LoraFile
 
 # A value for each option, as text and as it is understood, unlike the default.
 EXAMPLES: dict[str, tuple[str, object]] = {
+    "models_dir": ("/models", "/models"),
     "model": ("/m/a.gguf", "/m/a.gguf"),
+    "revision": ("v1", "v1"),
+    "quant": ("Q6_K, Q4_K_M", ("Q6_K", "Q4_K_M")),
+    "max_bytes": ("24GB", 24_000_000_000),
+    "tokenizer": ("never", "never"),
+    "offline": ("on", True),
     "served_model_name": ("name", "name"),
     "embeddings": ("on", True),
     "chat_template": ("/t.jinja", "/t.jinja"),
@@ -75,7 +77,8 @@ NEEDED = {name: TEXTS[name] for name in ("kv_layout", "tls_cert", "tls_key")}
 # Options of which only the engine has another name or form.
 COMPUTED = {"model_path", "context_tokens"}
 
-OPTIONS = [each.name for each in fields(Settings)]
+FIELDS = {each.name: each for each in fields(Settings)}
+OPTIONS = list(FIELDS)
 
 
 def refusal(flags: dict[str, str], environ: dict[str, str] | None = None) -> str:
@@ -95,7 +98,7 @@ def help_text() -> str:
     parser = argparse.ArgumentParser(
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=10_000)
     )
-    add_flags(parser)
+    Settings.add_flags(parser)
     return " ".join(parser.format_help().split())
 
 
@@ -132,14 +135,14 @@ def test_every_option_has_a_default_a_help_text_and_a_flag(each: Any) -> None:
     assert each.metadata["help"]
     shown = help_text()
     assert each.metadata["help"] in shown
-    assert flag_name(each.name) in shown or each.name == "model"
+    assert flag_name(each) in shown or each.name == "model"
 
 
 def test_names_follow_one_rule_except_the_models() -> None:
     assert environment_name("model") == "MODEL_NAME"
     assert "[MODEL_NAME]" in help_text()
     assert environment_name("kv_layout") == "GGUF_KV_LAYOUT"
-    assert flag_name("kv_layout") == "--kv-layout"
+    assert flag_name(FIELDS["kv_layout"]) == "--kv-layout"
 
 
 def test_the_environment_of_others_is_none_of_our_business() -> None:
@@ -170,7 +173,7 @@ def test_a_refusal_names_the_option_what_it_needs_and_the_value(
     name: str, text: str, wanted: str
 ) -> None:
     for message, shown in (
-        (refusal({name: text}), flag_name(name)),
+        (refusal({name: text}), shown_name(FIELDS[name])),
         (refusal({}, {environment_name(name): text}), environment_name(name)),
     ):
         assert message.startswith(f"{shown} needs {wanted}")
@@ -183,7 +186,7 @@ def test_a_refusal_names_the_option_what_it_needs_and_the_value(
 )
 def test_a_refused_part_of_a_list_is_named(name: str, text: str, bad: str) -> None:
     message = refusal({name: text})
-    assert message.startswith(f"{flag_name(name)} needs a number")
+    assert message.startswith(f"{shown_name(FIELDS[name])} needs a number")
     assert message.endswith(f"not {bad!r}")
 
 
@@ -208,7 +211,7 @@ def test_a_pool_of_cells_needs_the_layout_that_has_one() -> None:
 
 def test_the_engine_gets_every_option_that_concerns_it() -> None:
     settings = Settings.read(TEXTS, {})
-    config = settings.engine_config()
+    config = settings.engine_config(Path("/m/a.gguf"))
     shared = set(OPTIONS) & set(EngineConfig.__struct_fields__)
     assert set(EngineConfig.__struct_fields__) == shared | COMPUTED, "who sets the new field?"
     for name in shared:
@@ -218,38 +221,46 @@ def test_the_engine_gets_every_option_that_concerns_it() -> None:
 
 
 def test_options_and_the_engine_agree_on_the_defaults() -> None:
-    config = Settings(threads=1).engine_config()
+    config = Settings(threads=1).engine_config(Path("a.gguf"))
     assert config == EngineConfig(model_path=config.model_path)
 
 
 def test_threads_are_those_that_this_process_may_use_unless_said() -> None:
-    assert Settings().engine_config().threads == usable_cpus() >= 1
-    assert Settings(threads=3).engine_config().threads_batch == 3
-    assert Settings(threads=3, threads_batch=7).engine_config().threads_batch == 7
+    def config(**options: int) -> EngineConfig:
+        return Settings(**options).engine_config(Path("a.gguf"))  # type: ignore[arg-type]
+
+    assert config().threads == usable_cpus() >= 1
+    assert config(threads=3).threads_batch == 3
+    assert config(threads=3, threads_batch=7).threads_batch == 7
 
 
 def test_without_a_model_the_embedded_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     settings = Settings()
-    assert settings.model_path == Path("/cache/gguf-server/models") / EMBEDDED_MODEL
+    assert settings.source == Path("/cache/gguf-server/models") / EMBEDDED_MODEL
     assert settings.model_name == EMBEDDED_MODEL.removesuffix(".gguf")
 
 
 def test_a_model_is_found_from_home_and_by_the_engine_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     settings = Settings(model="~/a.gguf")
-    assert settings.model_path == Path("/home/me/a.gguf")
-    assert settings.engine_config().model_path == "/home/me/a.gguf"
-    relative = Settings(model="a.gguf").engine_config().model_path
+    assert settings.source == Path("/home/me/a.gguf")
+    relative = settings.engine_config(Path("a.gguf")).model_path
     assert relative == str(Path.cwd() / "a.gguf")
 
 
 def test_the_home_of_a_user_that_does_not_exist_is_no_traceback() -> None:
-    assert Settings(model="~nobody-of-this-name/a.gguf").model_path.name == "a.gguf"
+    assert Settings(model="~nobody-of-this-name/a.gguf").source.name == "a.gguf"
+
+
+def test_a_model_may_be_a_repository_on_the_hub() -> None:
+    assert Settings(model="org/repo:Q6_K").source == Reference("org/repo", "", "Q6_K")
+    assert Settings(model="org/repo", revision="v1").source == Reference("org/repo", "v1")
 
 
 def test_the_name_in_the_api_is_the_files_unless_said() -> None:
     assert Settings(model="/m/Tiny.Q8_0.gguf").model_name == "Tiny.Q8_0"
+    assert Settings(model="org/repo@v1:Q6_K").model_name == "org/repo:Q6_K"
     assert Settings(model="/m/a.gguf", served_model_name="other").model_name == "other"
 
 
@@ -260,20 +271,3 @@ def test_help_shows_defaults_where_there_are_any() -> None:
     assert "(default: False)" not in shown
     assert "(default: )" not in shown
     assert "(default: ())" not in shown
-
-
-def test_the_engine_sees_our_environment_and_what_it_says_of_spinning_wins() -> None:
-    ours = {"PATH": "/bin"}
-    assert Settings().engine_environment(ours) == {"PATH": "/bin", "GOMP_SPINCOUNT": "10000"}
-    said = {"GOMP_SPINCOUNT": "5"}
-    assert Settings().engine_environment(said) == said
-
-
-def test_openmp_spins_briefly_unless_somebody_decided_otherwise() -> None:
-    settings = Settings()
-    assert settings.engine_environment({"PATH": "/bin"}) == {
-        "PATH": "/bin",
-        "GOMP_SPINCOUNT": "10000",
-    }
-    for decided in ({"GOMP_SPINCOUNT": "5"}, {"OMP_WAIT_POLICY": "passive"}):
-        assert settings.engine_environment(decided) == decided

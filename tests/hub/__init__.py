@@ -1,0 +1,1 @@
+"""A hub of ours on loopback: it speaks the real protocol, and misbehaves when told to."""
