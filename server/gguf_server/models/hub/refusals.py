@@ -129,7 +129,7 @@ def _status_line(exc: HfHubHTTPError, asked: Question) -> StartupError:
             f"{asked.endpoint} answers {status} at every attempt; try again later"
         )
     return HubUnreachable(
-        f"{asked.endpoint} answers {status} for {asked.repository} ({_detail(exc)});"
+        f"{asked.endpoint} answers {status} {exc.response.reason_phrase} for {asked.repository};"
         " check HF_ENDPOINT and the permissions of HF_TOKEN"
     )
 
