@@ -2,6 +2,7 @@
 
 import shutil
 import ssl
+import time
 from pathlib import Path
 
 import httpx2
@@ -318,6 +319,17 @@ def test_a_name_that_can_be_none_is_an_error_in_the_settings(hub):
     )
 
 
+def busy(status: int, *, times: int = 1, retry_after: str = "") -> Fault:
+    return Fault(
+        "status",
+        API,
+        origin="hub",
+        status=status,
+        times=times,
+        retry_after_seconds=retry_after,
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [
@@ -326,10 +338,9 @@ def test_a_name_that_can_be_none_is_an_error_in_the_settings(hub):
     ],
 )
 def test_a_hub_that_is_busy_is_asked_some_times(hub, repository, status, message):
-    busy = {"kind": "status", "path": API, "origin": "hub", "status": status}
-    hub.faults.plan(Fault(**busy, times=3))
+    hub.faults.plan(busy(status, times=3))
     assert ask().name == "org/repo"
-    hub.faults.plan(Fault(**busy, times=-1))
+    hub.faults.plan(busy(status, times=-1))
     hub.record.clear()
     assert message in refused(HubUnreachable)
     assert len(hub.record.requests) == 4
@@ -337,17 +348,14 @@ def test_a_hub_that_is_busy_is_asked_some_times(hub, repository, status, message
 
 def test_a_hub_that_says_when_to_come_back_is_believed(hub, repository, monkeypatch):
     slept: list[float] = []
-    monkeypatch.setattr(client.time, "sleep", slept.append)
-    busy = {"kind": "status", "path": API, "origin": "hub", "status": 429}
-    hub.faults.plan(
-        Fault(**busy, retry_after_seconds="3"), Fault(**busy, retry_after_seconds="99999")
-    )
+    monkeypatch.setattr(time, "sleep", slept.append)
+    hub.faults.plan(busy(429, retry_after="3"), busy(429, retry_after="99999"))
     assert ask().name == "org/repo"
     assert slept == [3.0, 10.0]
 
 
 def test_a_hub_that_refuses_is_asked_once(hub, repository):
-    hub.faults.plan(Fault("status", API, origin="hub", status=403, times=-1))
+    hub.faults.plan(busy(403, times=-1))
     assert "answers 403 Forbidden for org/repo" in refused(HubUnreachable)
     assert len(hub.record.requests) == 1
 
@@ -394,6 +402,6 @@ def test_the_librarys_offline_mode_is_told(hub, repository, monkeypatch):
 
 
 def test_nothing_of_the_library_is_printed(hub, repository, capfd):
-    hub.faults.plan(Fault("status", API, origin="hub", status=503, times=-1))
+    hub.faults.plan(busy(503, times=-1))
     refused(HubUnreachable)
     assert capfd.readouterr() == ("", "")
