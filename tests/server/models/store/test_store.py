@@ -113,12 +113,16 @@ def test_publishing_again_adds_to_what_is_there(shelf: Shelf) -> None:
 def test_an_interrupted_publication_leaves_the_earlier_one(shelf: Shelf, monkeypatch) -> None:
     directory = shelf.put(MODELS)
 
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+    class Killed(BaseException):
+        pass
 
-    monkeypatch.setattr(os, "fsync", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        shelf.put(MODELS, revisions={"v2": 3.0})
+    def interrupted(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(Killed):
+            shelf.put(MODELS, revisions={"v2": 3.0})
     assert found(shelf)
     assert [each.name for each in directory.glob(f"{MANIFEST_NAME}*")] == [MANIFEST_NAME]
 
