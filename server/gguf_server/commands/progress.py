@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 import msgspec
 from tqdm import tqdm
@@ -76,7 +76,7 @@ class Bar:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._bar: tqdm[None] | None = None
+        self._bar: Any | None = None
         self._title = ""
 
     def __enter__(self) -> Self:
@@ -100,7 +100,7 @@ class Bar:
     ) -> None:
         self._close()
 
-    def _new_bar(self, title: str, progress: Progress) -> "tqdm[None]":
+    def _new_bar(self, title: str, progress: Progress) -> Any:
         if not progress.total_bytes:
             return tqdm(bar_format="{desc}", desc=title, file=self._stream, leave=False)
         return tqdm(

@@ -1,0 +1,86 @@
+"""What fetches left behind, and which repositories are being fetched now."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from gguf_server.models.store.cleaning import Rest
+from gguf_server.models.store.layout import (
+    BLOCK_BYTES,
+    LEASE_NAME,
+    LEDGER_SUFFIX,
+    PARTIALS_NAME,
+    repository_directories,
+    repository_name,
+    revision_directories,
+)
+from gguf_server.models.store.store import Store
+
+
+def busy_repositories(store: Store, is_held: Callable[[Path], bool]) -> frozenset[str]:
+    """Those whose lease somebody holds."""
+    return frozenset(
+        repository_name(store.root, each)
+        for each in repository_directories(store.root)
+        if is_held(each / LEASE_NAME)
+    )
+
+
+def rests(store: Store, busy: frozenset[str]) -> list[Rest]:
+    """Partial files, and revisions that were never published; not those of busy repositories."""
+    found = []
+    for path in (*_partials(store.root), *_unpublished(store)):
+        if repository_name(store.root, path) not in busy:
+            with suppress(OSError):
+                found.append(_rest(path))
+    return found
+
+
+def partials(store: Store) -> list[Rest]:
+    """What has not wholly arrived, whoever may be fetching it."""
+    found = []
+    for path in _partials(store.root):
+        with suppress(OSError):
+            found.append(_rest(path))
+    return [each for each in found if each.path.suffix != LEDGER_SUFFIX]
+
+
+def foreign_models(store: Store) -> list[Path]:
+    """GGUF files that no fetch put there: the flat layout of other tools."""
+    ours = {
+        revision.directory / file.path
+        for revision in store.revisions()
+        for file in revision.manifest.files
+    }
+    found = []
+    for directory, names, files in os.walk(store.root):
+        names[:] = sorted(name for name in names if name != PARTIALS_NAME)
+        paths = (Path(directory, name) for name in sorted(files) if name.endswith(".gguf"))
+        found += [path for path in paths if path not in ours and path.is_file()]
+    return found
+
+
+def _partials(root: Path) -> Iterator[Path]:
+    for repository in repository_directories(root):
+        with suppress(OSError):
+            yield from sorted((repository / PARTIALS_NAME).iterdir())
+
+
+def _unpublished(store: Store) -> Iterator[Path]:
+    for directory in revision_directories(store.root):
+        if store.revision(directory) is None:
+            yield directory
+
+
+def _rest(path: Path) -> Rest:
+    """Sizes are what they take on the disk: partial files have holes."""
+    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
+    states = [each.lstat() for each in paths]
+    files = [each for each in states if not stat.S_ISDIR(each.st_mode)]
+    return Rest(
+        path,
+        sum(each.st_blocks * BLOCK_BYTES for each in files),
+        max(each.st_mtime for each in states),
+    )
