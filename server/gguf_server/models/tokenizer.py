@@ -1,7 +1,7 @@
 """The small files beside a model, and who has the chat template that a model file lacks."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +10,10 @@ from gguf_server.models.listing import RemoteFile, Repository
 
 Mode = Literal["auto", "always", "never"]
 
-_TEMPLATE_TEXT = "chat_template.jinja"
+TEMPLATE_TEXT = "chat_template.jinja"
 _TEMPLATE_JSON = "chat_template.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_TEMPLATE_FILES = frozenset({_TEMPLATE_TEXT, _TEMPLATE_JSON, _TOKENIZER_CONFIG})
+_TEMPLATE_FILES = frozenset({TEMPLATE_TEXT, _TEMPLATE_JSON, _TOKENIZER_CONFIG})
 _TOKENIZER_FILES = _TEMPLATE_FILES | {
     "added_tokens.json",
     "merges.txt",
@@ -70,19 +70,23 @@ def base_models(
     raise NoTemplate(f"its base models up to {name} are quantizations without one")
 
 
-def read_template(directory: Path) -> str:
-    """The default chat template among the files in ``directory``; empty if there is none."""
-    text = directory / _TEMPLATE_TEXT
-    if text.is_file():
-        return text.read_text("utf-8", errors="replace")
-    return _template_in(directory / _TEMPLATE_JSON) or _template_in(directory / _TOKENIZER_CONFIG)
+def read_template(directory: Path, names: Collection[str]) -> str:
+    """The default chat template among these files in ``directory``; empty if there is none."""
+    if TEMPLATE_TEXT in names:
+        return (directory / TEMPLATE_TEXT).read_text("utf-8", errors="replace")
+    found = (
+        _template_in(directory / name)
+        for name in (_TEMPLATE_JSON, _TOKENIZER_CONFIG)
+        if name in names
+    )
+    return next(filter(None, found), "")
 
 
 def _template_in(path: Path) -> str:
     """``chat_template`` is a string, or a list of templates with names. Files may be anything."""
     try:
         content = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return ""
     template = content.get("chat_template") if isinstance(content, dict) else None
     if not isinstance(template, list):

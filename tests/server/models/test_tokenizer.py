@@ -108,6 +108,10 @@ def test_why_a_base_model_cannot_be_had_is_told():
         next(base_models(repository("q/m", base=("o/m",)), (), ask))
 
 
+def template_in(directory) -> str:
+    return read_template(directory, {path.name for path in directory.iterdir()})
+
+
 def write(directory, name: str, content: object) -> None:
     text = content if isinstance(content, str) else json.dumps(content)
     (directory / name).write_text(text)
@@ -115,19 +119,19 @@ def write(directory, name: str, content: object) -> None:
 
 def test_a_template_in_a_file_of_its_own_wins(tmp_path):
     write(tmp_path, "tokenizer_config.json", {"chat_template": "config"})
-    assert read_template(tmp_path) == "config"
+    assert template_in(tmp_path) == "config"
     write(tmp_path, "chat_template.json", {"chat_template": "json"})
-    assert read_template(tmp_path) == "json"
+    assert template_in(tmp_path) == "json"
     write(tmp_path, "chat_template.jinja", "jinja")
-    assert read_template(tmp_path) == "jinja"
+    assert template_in(tmp_path) == "jinja"
 
 
 def test_of_several_templates_the_default_is_read(tmp_path):
     named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]
     write(tmp_path, "tokenizer_config.json", {"chat_template": named})
-    assert read_template(tmp_path) == "plain"
+    assert template_in(tmp_path) == "plain"
     write(tmp_path, "tokenizer_config.json", {"chat_template": named[:1]})
-    assert read_template(tmp_path) == "tools"
+    assert template_in(tmp_path) == "tools"
 
 
 @pytest.mark.parametrize(
@@ -139,9 +143,15 @@ def test_of_several_templates_the_default_is_read(tmp_path):
 )
 def test_a_config_that_makes_no_sense_has_no_template(tmp_path, content):
     write(tmp_path, "tokenizer_config.json", content)
-    assert read_template(tmp_path) == ""
+    assert template_in(tmp_path) == ""
 
 
 def test_a_config_that_is_no_text_has_no_template(tmp_path):
     (tmp_path / "tokenizer_config.json").write_bytes(b"\xff\xfe\x00")
-    assert read_template(tmp_path) == ""
+    assert template_in(tmp_path) == ""
+
+
+def test_a_file_that_was_not_brought_is_not_read(tmp_path):
+    write(tmp_path, "chat_template.jinja", "left by somebody")
+    write(tmp_path, "tokenizer_config.json", {"chat_template": "config"})
+    assert read_template(tmp_path, {"tokenizer_config.json"}) == "config"
