@@ -116,7 +116,11 @@ class Hub:
     def bytes_sent(self, name: str = "") -> int:
         """Of files, to whoever asked; of those whose path ends so."""
         return self.record.bytes_sent(
-            lambda each: not each.path.startswith("/api/") and each.path.endswith(name)
+            lambda each: (
+                each.status in (200, 206)
+                and not each.path.startswith("/api/")
+                and each.path.endswith(name)
+            )
         )
 
     def environment(self, home: Path, **more: str) -> dict[str, str]:

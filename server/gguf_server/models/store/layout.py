@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 
 PARTIALS_NAME = ".partial"
-LEDGER_SUFFIX = ".ledger"
 LEASE_NAME = ".lease"
 USED_NAME = ".used"
 TOKENIZER_NAME = "tokenizer"

@@ -10,7 +10,6 @@ from gguf_server.models.store.cleaning import Rest
 from gguf_server.models.store.layout import (
     BLOCK_BYTES,
     LEASE_NAME,
-    LEDGER_SUFFIX,
     PARTIALS_NAME,
     repository_directories,
     repository_name,
@@ -44,7 +43,7 @@ def partials(store: Store) -> list[Rest]:
     for path in _partials(store.root):
         with suppress(OSError):
             found.append(_rest(path))
-    return [each for each in found if each.path.suffix != LEDGER_SUFFIX]
+    return found
 
 
 def foreign_models(store: Store) -> list[Path]:

@@ -22,6 +22,7 @@ from gguf_server.models.store.manifest import (
     StoredModel,
 )
 from gguf_server.models.store.verification import Check, check, check_again
+from gguf_server.models.transfer.syncing import sync_directory
 
 _SHORTEST_COMMIT = 7
 _decoder = msgspec.json.Decoder(Manifest)
@@ -246,12 +247,3 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(directory)
-
-
-def sync_directory(directory: Path) -> None:
-    """So that the names in it outlive a power cut."""
-    number = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -43,7 +43,7 @@ def test_what_was_published_is_found(shelf: Shelf) -> None:
 def test_the_choice_is_the_one_the_hub_would_lead_to(shelf: Shelf) -> None:
     shelf.put(MODELS, present=("m-Q4_K_M.gguf",))
     assert reason(shelf) == "Q8_0 of org/repo is not here, only Q4_K_M"
-    assert found(shelf, wanted=Wanted(("Q4_K_M",)))
+    assert found(shelf, wanted=Wanted(("Q4_K_M",))).label == "Q4_K_M"
 
 
 def test_an_empty_or_foreign_directory_holds_nothing(shelf: Shelf, tmp_path: Path) -> None:
@@ -83,13 +83,13 @@ def test_a_broken_file_is_never_served(shelf: Shelf, spoil, word) -> None:
     path = shelf.put(MODELS) / "m-Q8_0.gguf"
     spoil(path)
     assert reason(shelf) == f"{path} is {word}"
-    assert found(shelf, wanted=Wanted(("Q4_K_M",)))
+    assert found(shelf, wanted=Wanted(("Q4_K_M",))).label == "Q4_K_M"
 
 
 def test_a_restored_volume_is_read_once_and_believed_again(shelf: Shelf) -> None:
     path = shelf.put(MODELS) / "m-Q8_0.gguf"
     os.utime(path, ns=(1, 1))
-    assert found(shelf)
+    assert found(shelf).label
     [revision] = shelf.store.revisions()
     [file] = revision.files_of(["m-Q8_0.gguf"])
     assert file.modified_ns == path.stat().st_mtime_ns
@@ -106,7 +106,7 @@ def test_a_fetched_template_belongs_to_the_model(shelf: Shelf) -> None:
 def test_publishing_again_adds_to_what_is_there(shelf: Shelf) -> None:
     shelf.put(MODELS, present=("m-Q4_K_M.gguf",), revisions={"v1": 1.0})
     shelf.put(MODELS, present=("m-Q8_0.gguf",), revisions={"main": 2.0})
-    assert found(shelf, wanted=Wanted(("Q4_K_M",)))
+    assert found(shelf, wanted=Wanted(("Q4_K_M",))).label == "Q4_K_M"
     assert found(shelf, Reference("org/repo", "v1")).label == "Q8_0"
 
 
@@ -123,7 +123,7 @@ def test_an_interrupted_publication_leaves_the_earlier_one(shelf: Shelf, monkeyp
         patch.setattr(os, "fsync", interrupted)
         with pytest.raises(Killed):
             shelf.put(MODELS, revisions={"v2": 3.0})
-    assert found(shelf)
+    assert found(shelf).label
     assert [each.name for each in directory.glob(f"{MANIFEST_NAME}*")] == [MANIFEST_NAME]
 
 

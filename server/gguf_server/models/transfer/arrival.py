@@ -1,0 +1,276 @@
+"""All pieces of one file, over several connections, hashed as they come."""
+
+import errno
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+
+import httpx2
+
+from gguf_server.errors import DiskFull, HubUnreachable, StartupError, StorageUnusable
+from gguf_server.models.listing import RemoteFile
+from gguf_server.models.sizes import human_bytes
+from gguf_server.models.source import Location, Source
+from gguf_server.models.transfer.answer import Answer, Meaning, understand
+from gguf_server.models.transfer.digest import Digest
+from gguf_server.models.transfer.partial import Partial
+from gguf_server.models.transfer.retry import MAX_FAILURES, pause_seconds
+
+_TICK_SECONDS = 0.05
+_FLUSH_SECONDS = 5.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Changed(Exception):
+    """The server has another file than before: what is there may not belong to it."""
+
+
+class _Over(Exception):
+    """This thread's answer came after the end."""
+
+
+class Arrival:
+    """One attempt, with ``num_connections`` threads. ``run`` once."""
+
+    def __init__(
+        self,
+        source: Source,
+        file: RemoteFile,
+        partial: Partial,
+        report: Callable[[int], None],
+        num_connections: int,
+    ) -> None:
+        self._source = source
+        self._file = file
+        self._partial = partial
+        self._ledger = partial.ledger
+        self._report = report
+        self._num_connections = min(num_connections, max(1, self._ledger.num_pieces))
+        self._digest = Digest(file)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._taken: set[int] = set()
+        self._location: Location | None = None
+        self._sockets: set[socket.socket] = set()
+        self._asking: set[threading.Thread] = set()
+        self._serves_ranges = True
+        self._num_failures = 0
+        self._fault: BaseException | None = None
+
+    def run(self) -> Digest:
+        """Until everything is there and hashed. Raises what ended it: a ``StartupError``,
+        ``Changed``, or an interruption.
+        """
+        jobs = [self._hash, self._flush, *[self._work] * self._num_connections]
+        threads = [threading.Thread(target=self._guarded, args=(job,), daemon=True) for job in jobs]
+        for thread in threads:
+            thread.start()
+        try:
+            while not self._stop.wait(_TICK_SECONDS) and not self._is_done:
+                self._report(self._ledger.num_bytes)
+        finally:
+            self._end(threads)
+        if self._fault is not None:
+            raise self._fault
+        self._report(self._ledger.num_bytes)
+        return self._digest
+
+    @property
+    def _is_done(self) -> bool:
+        return self._digest.num_bytes == self._file.size_bytes
+
+    def _end(self, threads: list[threading.Thread]) -> None:
+        """A thread that waits for bytes is woken by the end of its connection. One that waits for
+        an answer cannot be woken and is left alone: when it comes, it sees that all is over.
+        """
+        self._stop.set()
+        while any(each.is_alive() and each not in self._asking for each in threads):
+            with self._lock:
+                for each in self._sockets:
+                    with suppress(OSError):
+                        each.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                if thread not in self._asking:
+                    thread.join(_TICK_SECONDS)
+
+    def _guarded(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except (StartupError, Changed, _Over) as exc:
+            self._give_up(exc)
+        except OSError as exc:
+            self._give_up(self._storage_error(exc))
+        except BaseException as exc:  # noqa: BLE001  (a thread's error is the caller's)
+            self._give_up(exc)
+
+    def _give_up(self, fault: BaseException) -> None:
+        with self._lock:
+            if self._fault is None and not self._stop.is_set():
+                self._fault = fault
+        self._stop.set()
+
+    # --- hashing and flushing ----------------------------------------------------------------
+
+    def _hash(self) -> None:
+        while not self._is_done and not self._stop.is_set():
+            if not self._digest.follow(self._partial.number, self._ledger.frontier()):
+                self._stop.wait(_TICK_SECONDS)
+
+    def _flush(self) -> None:
+        while not self._stop.wait(_FLUSH_SECONDS):
+            self._partial.flush()
+
+    # --- fetching ----------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._stop.is_set() and (index := self._take()) is not None:
+            try:
+                self._fetch(index)
+            except httpx2.TransportError as exc:
+                if not self._stop.is_set():
+                    self._failed(f"{type(exc).__name__}: {exc}".strip(": "), None)
+            finally:
+                with self._lock:
+                    self._taken.discard(index)
+
+    def _take(self) -> int | None:
+        """The next piece that nobody fetches; with no ranges one of us does all."""
+        with self._lock:
+            if self._taken and not self._serves_ranges:
+                return None
+            for index in range(
+                self._ledger.index_at(self._ledger.frontier()), self._ledger.num_pieces
+            ):
+                if index not in self._taken and not self._ledger.is_whole(index):
+                    self._taken.add(index)
+                    return index
+        return None
+
+    def _fetch(self, index: int) -> None:
+        piece = self._ledger.piece(index)
+        wanted = range(piece.start + self._ledger.arrived(index), piece.stop)
+        etag = self._ledger.etag
+        with self._ask(wanted, etag) as (response, answer):
+            match answer.meaning:
+                case Meaning.PART:
+                    self._remember(answer)
+                    for chunk in response.iter_raw():
+                        self._keep(index, chunk)
+                case Meaning.WHOLE:
+                    self._take_all(response, answer, index)
+                case Meaning.CHANGED:
+                    raise Changed(answer.detail)
+                case Meaning.ELSEWHERE:
+                    self._location = None
+                    self._failed(answer.detail, None)
+                case Meaning.LATER:
+                    self._failed(answer.detail, answer.retry_after_seconds)
+
+    @contextmanager
+    def _ask(self, wanted: range, etag: str) -> Iterator[tuple[httpx2.Response, Answer]]:
+        with self._waiting_for_an_answer():
+            location = self._located()
+            headers = {
+                **location.headers,
+                "accept-encoding": "identity",
+                "range": f"bytes={wanted.start}-{wanted.stop - 1}",
+            }
+            if etag and not etag.startswith("W/"):
+                headers["if-range"] = etag
+            client = self._source.client
+            request = client.build_request("GET", location.url, headers=headers)
+            response = client.send(request, stream=True, follow_redirects=False)
+        with closing(response), self._interruptible(response):
+            status, theirs = response.status_code, response.headers
+            yield response, understand(status, theirs, wanted, self._file.size_bytes, etag)
+
+    @contextmanager
+    def _waiting_for_an_answer(self) -> Iterator[None]:
+        me = threading.current_thread()
+        with self._lock:
+            self._asking.add(me)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asking.discard(me)
+
+    @contextmanager
+    def _interruptible(self, response: httpx2.Response) -> Iterator[None]:
+        connection = response.extensions["network_stream"].get_extra_info("socket")
+        with self._lock:
+            self._sockets.add(connection)
+        try:
+            if self._stop.is_set():
+                raise _Over
+            yield
+        finally:
+            with self._lock:
+                self._sockets.discard(connection)
+
+    def _located(self) -> Location:
+        with self._lock:
+            location = self._location
+        if location is None:
+            location = self._source.locate()
+            with self._lock:
+                self._location = location
+        return location
+
+    def _remember(self, answer: Answer) -> None:
+        with self._lock:
+            if answer.etag and not self._ledger.etag:
+                self._ledger.etag = answer.etag
+
+    def _keep(self, index: int, data: bytes) -> None:
+        """Never beyond the piece, whatever the server sends."""
+        missing = len(self._ledger.piece(index)) - self._ledger.arrived(index)
+        if data and missing and not self._stop.is_set():
+            self._partial.write(index, data[:missing])
+            self._num_failures = 0
+
+    def _take_all(self, response: httpx2.Response, answer: Answer, index: int) -> None:
+        """The file from its start, on one connection; what is there is passed over."""
+        with self._lock:
+            self._serves_ranges = False
+            if self._taken != {index}:
+                return
+        self._remember(answer)
+        offset = 0
+        for chunk in response.iter_raw():
+            view = memoryview(chunk)
+            while view and offset < self._file.size_bytes and not self._stop.is_set():
+                at = self._ledger.index_at(offset)
+                piece = self._ledger.piece(at)
+                count = min(len(view), piece.stop - offset)
+                there = self._ledger.arrived(at) - (offset - piece.start)
+                self._keep(at, bytes(view[max(0, there) : count]))
+                view, offset = view[count:], offset + count
+
+    def _failed(self, detail: str, retry_after: float | None) -> None:
+        """Wait, or give up if nothing has come for too many attempts."""
+        with self._lock:
+            self._num_failures += 1
+            num_failures = self._num_failures
+        if num_failures > MAX_FAILURES * self._num_connections:
+            there, size = human_bytes(self._ledger.num_bytes), human_bytes(self._file.size_bytes)
+            msg = (
+                f"{self._file.path} cannot be fetched: {detail};"
+                f" {there} of {size} are here and kept, run it again and it goes on there"
+            )
+            raise HubUnreachable(msg)
+        turn = -(-num_failures // self._num_connections)
+        self._stop.wait(pause_seconds(turn, retry_after, random.random()))  # noqa: S311
+
+    def _storage_error(self, exc: OSError) -> StartupError:
+        where = self._partial.path.parent
+        missing = self._file.size_bytes - self._ledger.num_bytes
+        kept = f"{human_bytes(self._ledger.num_bytes)} are kept, and the next attempt goes on there"
+        if exc.errno in _FULL:
+            return DiskFull(
+                f"{where} is full: {human_bytes(missing)} more are needed for {self._file.path};"
+                f" make room (gguf-server clean shows what may go). {kept}"
+            )
+        return StorageUnusable(f"{where} cannot be written: {exc.strerror}; {kept}")
