@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from gguf_server.errors import SettingsError
+from gguf_server.models.choice import Wanted
 from gguf_server.models.reference import Reference, parse_reference
 from gguf_server.options import duration, option, size, switch, texts, whole, word
 from gguf_server.settings.declared import Declared
@@ -53,6 +54,12 @@ class SourceSettings(StoreSettings):
             msg = f"--revision {self.revision} contradicts {self.model}; say it once"
             raise SettingsError(msg)
         return Reference(parsed.repository, self.revision, parsed.selector)
+
+
+def wanted(settings: SourceSettings, reference: Reference) -> Wanted:
+    """What will do: the reference's own word comes before the option's."""
+    named = (reference.quantization,) if reference.quantization else settings.quant
+    return Wanted(named, settings.max_bytes, reference.file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
