@@ -42,11 +42,11 @@ class Meter:
         with self._lock:
             self._num_bytes += num_bytes
 
-    def add(self, num_bytes: int) -> None:
-        """Bytes that have just arrived, or were just read."""
+    def reach(self, num_bytes: int) -> None:
+        """So many are there by now. Fewer than before is a new start, and takes no rate back."""
         with self._lock:
-            self._num_bytes += num_bytes
-            self._moved_bytes += num_bytes
+            self._moved_bytes += max(0, num_bytes - self._num_bytes)
+            self._num_bytes = num_bytes
             now = self._clock()
             if now - self._samples[-1][0] >= _INTERVAL_SECONDS:
                 self._sample(now)

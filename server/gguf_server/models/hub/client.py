@@ -136,7 +136,13 @@ class FileSource:
         return self.hub.client
 
     def locate(self) -> Location:
-        return self.hub.locate(self.repository, self.commit, self.path)
+        """A fault on the way is the transfer's to wait for: it has come far, and is patient."""
+        try:
+            return self.hub.locate(self.repository, self.commit, self.path)
+        except HubUnreachable as exc:
+            if isinstance(exc.__cause__, httpx2.TransportError) and is_transient(exc.__cause__):
+                raise exc.__cause__ from None
+            raise
 
 
 def _token() -> str:
