@@ -44,7 +44,7 @@ class Delivery:
         self._meter = meter
         self._partials = directory.parent / PARTIALS_NAME
         self.directory = directory
-        self.files = _verified_files(store, directory)
+        self.files = verified_files(store, directory)
         self.downloaded_bytes = 0
         self.adopted_bytes = 0
 
@@ -112,7 +112,7 @@ class Delivery:
         self.files[item.path] = stored_file(self.directory, item.path, sha256)
 
 
-def _verified_files(store: Store, directory: Path) -> dict[str, StoredFile]:
+def verified_files(store: Store, directory: Path) -> dict[str, StoredFile]:
     """What an earlier fetch put there and nobody has touched since."""
     revision = store.revision(directory)
     files = revision.manifest.files if revision else ()

@@ -17,7 +17,7 @@ from gguf_server.models.gguf.split import read_headers
 from gguf_server.models.listing import RemoteFile, Repository
 from gguf_server.models.meter import Meter
 from gguf_server.models.progress import Report
-from gguf_server.models.reference import DEFAULT_REVISION, Reference
+from gguf_server.models.reference import Reference
 from gguf_server.models.source import Source
 from gguf_server.models.store.layout import LEASE_NAME
 from gguf_server.models.store.manifest import Manifest, StoredModel, Tokenizer
@@ -193,15 +193,12 @@ class _Errand:
             ):
                 return own, ()
             return base_template(
-                delivery, self.repository, description.base_models, self._ask, reason
+                delivery, self.repository, description.base_models, self.hub.current, reason
             ), ()
         except NoTemplate as exc:
             name = self.choice.candidate.paths[0]
             hint = "serve it with --chat-template FILE, or without chat"
             return None, (f"no chat template was found for {name}: {exc}; {hint}",)
-
-    def _ask(self, name: str) -> Repository:
-        return self.hub.repository(name, DEFAULT_REVISION)
 
     def _source(self, origin: Repository, file: RemoteFile) -> Source:
         return self.hub.source(origin.name, origin.commit, file)

@@ -8,7 +8,9 @@ import pytest
 from huggingface_hub import constants
 
 from gguf_server.models.hub import client
+from gguf_server.models.store.store import Store
 from tests.hub.server import Hub
+from tests.server.models.shop import Shop
 
 UseHub = Callable[[Hub], None]
 
@@ -36,3 +38,15 @@ def hub(use_hub: UseHub) -> Iterator[Hub]:
     with Hub() as hub:
         use_hub(hub)
         yield hub
+
+
+@pytest.fixture
+def shop(hub: Hub, tmp_path: Path) -> Shop:
+    root = tmp_path / "shop"
+    root.mkdir()
+    return Shop(hub, root)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "models")

@@ -15,6 +15,7 @@ def write_model(
     template: str = TEMPLATE,
     base_models: Sequence[str] = (),
     kind: str = "model",
+    num_weights: int = 4096,
     seed: int = 0,
 ) -> Path:
     """Each ``seed`` has other weights."""
@@ -26,7 +27,7 @@ def write_model(
         writer.add_base_model_count(len(base_models))
     for number, name in enumerate(base_models):
         writer.add_base_model_repo_url(number, f"https://huggingface.co/{name}")
-    weights = np.random.default_rng(seed).normal(size=(64, 64)).astype(np.float32)
+    weights = np.random.default_rng(seed).random(num_weights, dtype=np.float32)
     writer.add_tensor("token_embd.weight", weights)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

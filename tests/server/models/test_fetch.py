@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,55 +25,17 @@ from gguf_server.models.reference import Reference
 from gguf_server.models.store import space
 from gguf_server.models.store.store import Store
 from tests.hub.content import File, Repository
-from tests.hub.server import Hub
-from tests.server.models.small_models import write_model
+from tests.server.models.shop import Shop
 
 TOKEN = "hf_" + "x" * 34
-REPO = Reference("org/repo-GGUF")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "models")
-
-
-class Shop:
-    """Fills the hub."""
-
-    def __init__(self, hub: Hub, root: Path) -> None:
-        self.hub = hub
-        self._root = root
-        self._count = 0
-
-    def text(self, content: str) -> Path:
-        path = self._path()
-        path.write_text(content)
-        return path
-
-    def model(self, **about: Any) -> Path:
-        self._count += 1
-        return write_model(self._path(), seed=self._count, **about)
-
-    def offer(
-        self, name: str = REPO.repository, *, files: dict[str, Path], **about: Any
-    ) -> Repository:
-        return self.hub.repository(name, files, **about)
-
-    def _path(self) -> Path:
-        self._count += 1
-        return self._root / str(self._count)
-
-
-@pytest.fixture
-def shop(hub: Hub, tmp_path: Path) -> Shop:
-    root = tmp_path / "shop"
-    root.mkdir()
-    return Shop(hub, root)
+NAME = "org/repo-GGUF"
+REPO = Reference(NAME)
 
 
 @pytest.fixture
 def repository(shop: Shop) -> Repository:
     return shop.offer(
+        NAME,
         files={
             "m-Q8_0.gguf": shop.model(),
             "m-Q4_K_M.gguf": shop.model(),
@@ -84,7 +45,7 @@ def repository(shop: Shop) -> Repository:
             "logo.png": shop.text("logo"),
             "config.json": shop.text("{}"),
             "LICENSE": shop.text("MIT"),
-        }
+        },
     )
 
 
@@ -153,7 +114,7 @@ def test_what_cannot_be_chosen_is_an_error_and_moves_nothing(hub, store, reposit
 
 
 def test_a_file_that_is_no_model_is_not_published(store, shop):
-    shop.offer(files={"m.gguf": shop.model(kind="adapter")})
+    shop.offer(NAME, files={"m.gguf": shop.model(kind="adapter")})
     with pytest.raises(ModelFileError, match=r"m\.gguf of org/repo-GGUF is an adapter"):
         get(store)
     assert not store.revisions()
@@ -175,11 +136,11 @@ def test_a_new_commit_with_the_same_file_moves_none_of_it(hub, store, repository
 def test_a_branch_a_tag_and_a_commit_are_fetched(store, repository, shop):
     repository.refs["v1"] = repository.refs["main"]
     new = repository.commit({"n-Q8_0.gguf": File(shop.model())})
-    assert get(store, Reference(REPO.repository, "v1")).path.name == "m-Q8_0.gguf"
+    assert get(store, Reference(NAME, "v1")).path.name == "m-Q8_0.gguf"
     assert get(store).path.name == "n-Q8_0.gguf"
-    assert get(store, Reference(REPO.repository, new)).commit == new
+    assert get(store, Reference(NAME, new)).commit == new
     with pytest.raises(RevisionNotFound, match="'v2'"):
-        get(store, Reference(REPO.repository, "v2"))
+        get(store, Reference(NAME, "v2"))
 
 
 def test_a_branch_that_goes_back_is_followed_without_a_byte(hub, store, repository, shop):
@@ -194,7 +155,7 @@ def test_a_branch_that_goes_back_is_followed_without_a_byte(hub, store, reposito
 
 
 def test_a_pinned_commit_that_is_here_needs_no_hub(hub, store, repository):
-    pinned = Reference(REPO.repository, repository.refs["main"])
+    pinned = Reference(NAME, repository.refs["main"])
     got = get(store, pinned)
     hub.record.clear()
     assert get(store, pinned).path == got.path
@@ -320,7 +281,7 @@ def test_a_gated_repository_is_had_with_the_token_of_a_reader(hub, store, reposi
 def stripped(shop: Shop) -> Repository:
     """Its model file has no template; its card names a base model."""
     return shop.offer(
-        files={"m-Q8_0.gguf": shop.model(template="")}, card={"base_model": "org/base"}
+        NAME, files={"m-Q8_0.gguf": shop.model(template="")}, card={"base_model": "org/base"}
     )
 
 
@@ -357,6 +318,7 @@ def test_a_template_that_is_missing_comes_from_the_base_model(hub, store, stripp
 
 def test_a_template_beside_the_model_file_comes_first(store, shop):
     shop.offer(
+        NAME,
         files={
             "m-Q8_0.gguf": shop.model(template=""),
             "chat_template.jinja": shop.text("from beside"),
@@ -383,7 +345,7 @@ def test_a_base_model_that_is_a_quantization_leads_to_its_own(store, stripped, s
 
 
 def test_the_files_own_keys_name_a_base_model(store, shop):
-    shop.offer(files={"m-Q8_0.gguf": shop.model(template="", base_models=["org/base"])})
+    shop.offer(NAME, files={"m-Q8_0.gguf": shop.model(template="", base_models=["org/base"])})
     shop.offer("org/base", files={"chat_template.jinja": shop.text("from the base")})
     got = get(store)
     assert got.chat_template is not None
@@ -418,10 +380,12 @@ def test_a_template_that_came_later_is_fetched_by_the_next_fetch(store, stripped
 
 
 def test_always_takes_the_base_models_template(hub, store, shop):
-    repository = shop.offer(files={"m-Q8_0.gguf": shop.model()}, card={"base_model": "org/base"})
+    repository = shop.offer(
+        NAME, files={"m-Q8_0.gguf": shop.model()}, card={"base_model": "org/base"}
+    )
     shop.offer("org/base", files={"chat_template.jinja": shop.text("from the base")})
     assert get(store).chat_template is None
-    pinned = Reference(REPO.repository, repository.refs["main"])
+    pinned = Reference(NAME, repository.refs["main"])
     hub.record.clear()
     got = get(store, pinned, tokenizer="always")
     assert got.chat_template is not None

@@ -20,6 +20,7 @@ from gguf_server.errors import HubUnreachable, SettingsError
 from gguf_server.models.hub.answers import repository_of
 from gguf_server.models.hub.refusals import FAILURES, Question, is_transient, refusal
 from gguf_server.models.listing import RemoteFile, Repository
+from gguf_server.models.reference import DEFAULT_REVISION
 from gguf_server.models.source import Location
 
 _NAME = "gguf-server"
@@ -80,6 +81,10 @@ class Hub:
             return repository_of(info)
 
         return self._answer(ask, name, revision)
+
+    def current(self, name: str) -> Repository:
+        """As it is today."""
+        return self.repository(name, DEFAULT_REVISION)
 
     def source(self, repository: str, commit: str, file: RemoteFile) -> "FileSource":
         return FileSource(self, repository, commit, file.path)
