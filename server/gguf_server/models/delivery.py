@@ -1,0 +1,119 @@
+"""Files for one revision directory: kept if verified there, adopted if here, else downloaded."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gguf_server.errors import StorageUnusable
+from gguf_server.models.listing import RemoteFile, Repository
+from gguf_server.models.meter import Meter
+from gguf_server.models.progress import Stage
+from gguf_server.models.source import Source
+from gguf_server.models.store.adoption import adopt
+from gguf_server.models.store.layout import PARTIALS_NAME
+from gguf_server.models.store.manifest import StoredFile
+from gguf_server.models.store.space import check_space
+from gguf_server.models.store.store import Store, stored_file
+from gguf_server.models.store.verification import Check, check
+from gguf_server.models.transfer.download import download
+from gguf_server.models.transfer.hashing import matches, sha256_of
+from gguf_server.models.transfer.lease import Lease
+from gguf_server.models.transfer.partial import bytes_there
+
+SourceOf = Callable[[Repository, RemoteFile], Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file of a repository, and its path in the directory."""
+
+    origin: Repository
+    file: RemoteFile
+    path: str
+
+
+class Delivery:
+    """``files`` are those that are verified, by path. What it cost is counted."""
+
+    def __init__(
+        self, store: Store, directory: Path, source_of: SourceOf, lease: Lease, meter: Meter
+    ) -> None:
+        self._store = store
+        self._source_of = source_of
+        self._lease = lease
+        self._meter = meter
+        self._partials = directory.parent / PARTIALS_NAME
+        self.directory = directory
+        self.files = verified_files(store, directory)
+        self.downloaded_bytes = 0
+        self.adopted_bytes = 0
+
+    def bring(self, items: Sequence[Item], stage: Stage = "download") -> None:
+        """All of them, or an error. There is room for all before the first byte is asked for."""
+        missing = [item for item in items if not (self._is_kept(item) or self._adopt(item))]
+        num_bytes = sum(item.file.size_bytes for item in missing)
+        num_there = sum(bytes_there(self._partials, item.file) for item in missing)
+        check_space(self.directory, num_bytes - num_there)
+        self._meter.begin(stage, total_bytes=num_bytes)
+        done_bytes = 0
+        for item in missing:
+            self._download(item, done_bytes)
+            done_bytes += item.file.size_bytes
+
+    def write(self, path: str, text: str) -> None:
+        """A file of our own; whole or not at all."""
+        target = self.directory / path
+        temporary = target.with_name(f".{target.name}.{self._lease.writer}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, "utf-8")
+            temporary.replace(target)
+        except OSError as exc:
+            raise StorageUnusable(f"{target} cannot be written: {exc.strerror}") from None
+        self.files[path] = stored_file(self.directory, path, sha256_of(target))
+
+    def discard(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            del self.files[path]
+            (self.directory / path).unlink()
+
+    def _is_kept(self, item: Item) -> bool:
+        """Of what an earlier fetch brought. Beside a model may be another base model's by now."""
+        kept = self.files.get(item.path)
+        if kept is None or not item.file.sha256:
+            return kept is not None and matches(self.directory / item.path, item.file)
+        return kept.sha256 == item.file.sha256
+
+    def _adopt(self, item: Item) -> bool:
+        self._meter.begin("check", item.file.path, total_bytes=item.file.size_bytes)
+        target = self.directory / item.path
+        is_here = adopt(self._store, item.file, target, self._meter.reach)
+        if is_here:
+            self._note(item, item.file.sha256)
+            self.adopted_bytes += item.file.size_bytes
+        return is_here
+
+    def _download(self, item: Item, done_bytes: int) -> None:
+        num_there = bytes_there(self._partials, item.file)
+        self._meter.skip(num_there)
+        self._meter.tell(item.file.path)
+        sha256 = download(
+            self._source_of(item.origin, item.file),
+            item.file,
+            self.directory / item.path,
+            partials=self._partials,
+            lease=self._lease,
+            report=lambda num_bytes: self._meter.reach(done_bytes + num_bytes),
+        )
+        self._note(item, sha256)
+        self.downloaded_bytes += item.file.size_bytes - num_there
+
+    def _note(self, item: Item, sha256: str) -> None:
+        self.files[item.path] = stored_file(self.directory, item.path, sha256)
+
+
+def verified_files(store: Store, directory: Path) -> dict[str, StoredFile]:
+    """What an earlier fetch put there and nobody has touched since."""
+    revision = store.revision(directory)
+    files = revision.manifest.files if revision else ()
+    return {file.path: file for file in files if check(directory, file) is Check.VERIFIED}
