@@ -1,24 +1,90 @@
 """From what was asked for to a file to serve: it is there, or it is fetched first."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from gguf_server.errors import NotFetched
 from gguf_server.models.files import check_model_file
+from gguf_server.models.progress import Progress
+from gguf_server.models.reference import Reference
+from gguf_server.models.sizes import human_bytes
+from gguf_server.models.store.store import Missing, Store, Stored
+from gguf_server.settings.models import wanted
 from gguf_server.settings.serve import Settings
+from gguf_server.supervisor.fetching import fetch
 from gguf_server.supervisor.preparation import Prepared, Stage
+
+_STAMP_SECONDS = 3600.0
+_log = logging.getLogger(__name__)
 
 
 class Provision:
-    """Prepares the engine's model. Raises ``StartupError`` at once for a file that is no good."""
+    """Prepares the engine's model. Raises ``StartupError`` at once for a file that is no good.
+
+    What is here and verified is served without asking the hub; ``gguf-server fetch`` asks it.
+    """
 
     def __init__(self, settings: Settings, chat_template: str | None) -> None:
         self._settings = settings
         self._chat_template = chat_template
         self._source = settings.source
+        self._store = Store(settings.models_path)
+        self._stamping: asyncio.Task[None] | None = None  # kept, or it would be collected
         if isinstance(self._source, Path):
             check_model_file(self._source)
 
     async def __call__(self, report: Callable[[Stage], None]) -> Prepared:
-        assert isinstance(self._source, Path)
-        report(Stage("start"))
-        return Prepared(self._settings.engine_config(self._source), self._chat_template)
+        if isinstance(self._source, Path):
+            return Prepared(self._settings.engine_config(self._source), self._chat_template)
+        stored = await self._stored(self._source, report)
+        name = stored.label or stored.path.name
+        _log.info("serving %s of %s at commit %s", name, stored.repository, stored.commit)
+        self._stamping = asyncio.create_task(self._stamp(stored))
+        template = self._chat_template
+        if template is None and stored.chat_template is not None:
+            template = stored.chat_template.read_text("utf-8")
+        return Prepared(self._settings.engine_config(stored.path), template)
+
+    async def _stored(self, reference: Reference, report: Callable[[Stage], None]) -> Stored:
+        needed = wanted(self._settings, reference)
+        report(Stage("check"))
+        found = await asyncio.to_thread(self._store.find, reference, needed)
+        if isinstance(found, Stored):
+            return found
+        _log.info("%s; fetching", found.reason)
+        answer = await fetch(self._arguments(reference), lambda each: report(_stage(each)))
+        _log.info("fetched %s", answer.reason)
+        for warning in answer.warnings:
+            _log.warning("%s", warning)
+        found = await asyncio.to_thread(self._store.find, reference, needed)
+        if isinstance(found, Missing):
+            raise NotFetched(found.reason)
+        return found
+
+    def _arguments(self, reference: Reference) -> list[str]:
+        settings = self._settings
+        arguments = [str(reference), "--to", str(settings.models_path)]
+        arguments += ["--tokenizer", settings.tokenizer]
+        if settings.quant:
+            arguments += ["--quant", ",".join(settings.quant)]
+        if settings.max_bytes is not None:
+            arguments += ["--max-bytes", str(settings.max_bytes)]
+        return [*arguments, "--offline"] if settings.offline else arguments
+
+    async def _stamp(self, stored: Stored) -> None:
+        """Again and again: what a server uses is not what ``clean`` may take away."""
+        is_writable = True
+        while is_writable:
+            is_writable = self._store.stamp(stored.directory)
+            await asyncio.sleep(_STAMP_SECONDS)
+
+
+def _stage(progress: Progress) -> Stage:
+    """As ``/startupz`` shows it."""
+    detail = progress.detail
+    if progress.total_bytes:
+        there, total = human_bytes(progress.num_bytes), human_bytes(progress.total_bytes)
+        detail = f"{progress.stage} {detail}, {there} of {total}"
+    return Stage("fetch", progress.fraction, detail.strip(), progress.remaining_seconds)

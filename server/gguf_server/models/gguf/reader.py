@@ -32,6 +32,7 @@ _NUMBERS = {
 _MAX_KEPT_NUMBERS = 4096  # of an array: one for each layer, with room
 _MAX_KEY_BYTES = 65_535  # as the format says
 _MAX_STRING_BYTES = 4 << 20  # templates are the longest, and some are long
+_MAX_STRINGS = 4_000_000  # of an array; vocabularies have some 100,000
 _MAX_PAIRS = 100_000
 _MAX_TENSORS = 1_000_000
 _MAX_DIMENSIONS = 4
@@ -102,6 +103,8 @@ def _scalar(cursor: Cursor, kind: int, key: str) -> Scalar:
 
 def _array(cursor: Cursor, key: str) -> Value:
     kind, length = int(cursor.number("I")), cursor.count()
+    if kind == _STRING and length > _MAX_STRINGS:
+        raise cursor.fail(f"{key} is an array of {length} strings")
     if kind == _STRING:
         cursor.skip_strings(length)
         return LongArray("string", length)
