@@ -186,7 +186,8 @@ def _reason(
         limit = f" up to {human_bytes(wanted.max_bytes)}" if wanted.max_bytes is not None else ""
         parts.append(f"the first of {' > '.join(order)}{limit}")
     others = len(ranked) - 1
-    parts.append(f" ({_size(best)}{f'; {others} others' if others else ''})")
+    rest = f"; {others} other{'s' if others > 1 else ''}" if others else ""
+    parts.append(f" ({_size(best)}{rest})")
     if label != best.label:
         parts.append(f"; by its size it is rather {label}")
     if any(not each.is_complete for each in ranked):

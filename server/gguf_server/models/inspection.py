@@ -34,7 +34,7 @@ def inspect(
     if isinstance(here, Stored):
         description = describe(read_headers(here.path))
         name = f"{here.repository}:{here.label or here.path.name}"
-        return Inspected(name, description, here.commit, f"it is in {here.directory}")
+        return Inspected(name, description, here.commit, f"is here, in {here.directory}")
     if offline:
         msg = f"{here.reason}; without --offline the hub would be asked"
         raise NotFetched(msg)

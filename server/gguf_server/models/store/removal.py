@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gguf_server.models.store.cleaning import Verdict
-from gguf_server.models.store.layout import BLOCK_BYTES, USED_NAME
+from gguf_server.models.store.layout import BLOCK_BYTES, PARTIALS_NAME, USED_NAME
 from gguf_server.models.store.manifest import MANIFEST_NAME, StoredModel
 from gguf_server.models.store.store import Store, write_manifest
 
@@ -78,6 +78,7 @@ def _remove_model(store: Store, directory: Path, model: StoredModel) -> None:
     for path in gone:
         (directory / path).unlink(missing_ok=True)
         _remove_empty((directory / path).parent, store.root)
+    _remove_empty(directory.parent / PARTIALS_NAME, store.root)
 
 
 def _remove_empty(directory: Path, root: Path) -> None:
