@@ -80,9 +80,11 @@ class Delivery:
             self.files[path] = stored_file(self.directory, path, sha256_of(target))
 
     def discard(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            del self.files[path]
-            (self.directory / path).unlink()
+        """What was brought and is of no use."""
+        with _storage_faults(self.directory):
+            for path in paths:
+                del self.files[path]
+                (self.directory / path).unlink()
 
     def _is_kept(self, item: Item) -> bool:
         """Of what an earlier fetch brought. Beside a model may be another base model's by now."""
