@@ -1,10 +1,12 @@
 """Files for one revision directory: kept if verified there, adopted if here, else downloaded."""
 
-from collections.abc import Callable, Iterable, Sequence
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gguf_server.errors import StorageUnusable
+from gguf_server.errors import DiskFull, StorageUnusable
 from gguf_server.models.listing import RemoteFile, Repository
 from gguf_server.models.meter import Meter
 from gguf_server.models.progress import Stage
@@ -20,6 +22,7 @@ from gguf_server.models.transfer.hashing import matches, sha256_of
 from gguf_server.models.transfer.lease import Lease
 from gguf_server.models.transfer.partial import bytes_there
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 SourceOf = Callable[[Repository, RemoteFile], Source]
 
 
@@ -50,7 +53,13 @@ class Delivery:
 
     def bring(self, items: Sequence[Item], stage: Stage = "download") -> None:
         """All of them, or an error. There is room for all before the first byte is asked for."""
+        with _storage_faults(self.directory):
+            self._bring(items, stage)
+
+    def _bring(self, items: Sequence[Item], stage: Stage) -> None:
         missing = [item for item in items if not (self._is_kept(item) or self._adopt(item))]
+        if not missing:
+            return
         num_bytes = sum(item.file.size_bytes for item in missing)
         num_there = sum(bytes_there(self._partials, item.file) for item in missing)
         check_space(self.directory, num_bytes - num_there)
@@ -64,18 +73,18 @@ class Delivery:
         """A file of our own; whole or not at all."""
         target = self.directory / path
         temporary = target.with_name(f".{target.name}.{self._lease.writer}")
-        try:
+        with _storage_faults(self.directory):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(text, "utf-8")
             temporary.replace(target)
-        except OSError as exc:
-            raise StorageUnusable(f"{target} cannot be written: {exc.strerror}") from None
-        self.files[path] = stored_file(self.directory, path, sha256_of(target))
+            self.files[path] = stored_file(self.directory, path, sha256_of(target))
 
     def discard(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            del self.files[path]
-            (self.directory / path).unlink()
+        """What was brought and is of no use."""
+        with _storage_faults(self.directory):
+            for path in paths:
+                del self.files[path]
+                (self.directory / path).unlink()
 
     def _is_kept(self, item: Item) -> bool:
         """Of what an earlier fetch brought. Beside a model may be another base model's by now."""
@@ -110,6 +119,19 @@ class Delivery:
 
     def _note(self, item: Item, sha256: str) -> None:
         self.files[item.path] = stored_file(self.directory, item.path, sha256)
+
+
+@contextmanager
+def _storage_faults(directory: Path) -> Iterator[None]:
+    """What the disk refuses, as an error for people."""
+    try:
+        yield
+    except OSError as exc:
+        where = exc.filename or directory
+        if exc.errno in _FULL:
+            msg = f"{where} is full; make room (gguf-server clean shows what may go), then go on"
+            raise DiskFull(msg) from exc
+        raise StorageUnusable(f"{where} cannot be used: {exc.strerror}") from exc
 
 
 def verified_files(store: Store, directory: Path) -> dict[str, StoredFile]:

@@ -126,7 +126,6 @@ class _Errand:
     def run(self, here: Stored | Missing) -> Fetched:
         if isinstance(here, Stored) and here.path == self._paths[0] and self._is_complete(here):
             return _found(self.store, here, *self._renamed())
-        self.meter.begin("wait")
         with hold(self._directory.parent / LEASE_NAME, self._waits_for) as lease:
             return self._bring(
                 Delivery(self.store, self._directory, self._source, lease, self.meter)
@@ -204,7 +203,7 @@ class _Errand:
         return self.hub.source(origin.name, origin.commit, file)
 
     def _waits_for(self, holder: Holder) -> None:
-        self.meter.tell(f"for process {holder.pid} on {holder.host}, which fetches it")
+        self.meter.begin("wait", f"for process {holder.pid} on {holder.host}, which fetches it")
 
     # --- what is told --------------------------------------------------------------------------
 

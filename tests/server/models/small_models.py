@@ -16,11 +16,15 @@ def write_model(
     base_models: Sequence[str] = (),
     kind: str = "model",
     num_weights: int = 4096,
+    part: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Path:
-    """Each ``seed`` has other weights."""
+    """Each ``seed`` has other weights. ``part`` is which of how many, from 0."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_type(kind)
+    if part:
+        writer.add_uint16("split.no", part[0])
+        writer.add_uint16("split.count", part[1])
     if template:
         writer.add_chat_template(template)
     if base_models:

@@ -1,5 +1,6 @@
 """From a reference to a verified file: the real library, our transfer, a hub of ours."""
 
+import errno
 import json
 import os
 import subprocess
@@ -17,7 +18,9 @@ from gguf_server.errors import (
     QuantizationNotFound,
     RepositoryGated,
     RevisionNotFound,
+    StorageUnusable,
 )
+from gguf_server.models import delivery
 from gguf_server.models.choice import Wanted
 from gguf_server.models.fetch import Fetched, fetch
 from gguf_server.models.progress import Progress
@@ -252,11 +255,77 @@ def test_there_must_be_room_before_the_first_byte(hub, store, repository, monkey
     assert not hub.bytes_sent()
 
 
+def test_what_the_disk_refuses_is_an_error_for_people(store, repository, monkeypatch):
+    def refuse(*_: object) -> bool:
+        raise OSError(number, os.strerror(number), "models/x")
+
+    monkeypatch.setattr(delivery, "adopt", refuse)
+    number = errno.EACCES
+    with pytest.raises(StorageUnusable, match="models/x cannot be used: Permission denied"):
+        get(store)
+    number = errno.ENOSPC
+    with pytest.raises(DiskFull, match="models/x is full; make room"):
+        get(store)
+
+
+def test_a_split_model_is_fetched_as_one(store, shop):
+    parts = [f"Q8_0/m-Q8_0-0000{number}-of-00002.gguf" for number in (1, 2)]
+    shop.offer(NAME, {part: shop.model(part=(no, 2)) for no, part in enumerate(parts)})
+    got = get(store)
+    assert str(got.path).endswith(parts[0])
+    assert set(parts) <= paths(store)
+    assert get(store, offline=True).size_bytes == got.size_bytes
+
+
+def test_of_two_processes_one_waits_and_moves_nothing(hub, store, shop, tmp_path):
+    model = shop.model(num_weights=1 << 20)
+    shop.offer(NAME, {"m-Q8_0.gguf": model})
+    hub.bytes_per_second = 100_000
+    first = start_fetch(hub, store, tmp_path)
+    assert next_line(first) == "download\n"
+    second = start_fetch(hub, store, tmp_path)
+    assert next_line(second) == "wait\n"
+    hub.bytes_per_second = 1e12
+    for process, moved in ((first, model.stat().st_size), (second, 0)):
+        said = process.communicate(timeout=200)[0]
+        assert said.endswith(f"done\n{moved}\n")
+    assert hub.bytes_sent("m-Q8_0.gguf") == model.stat().st_size
+
+
+def next_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return next(process.stdout)
+
+
+def start_fetch(hub, store, home) -> "subprocess.Popen[str]":
+    """Says every stage but the short ones, then the bytes that it moved."""
+    program = f"""
+from pathlib import Path
+from gguf_server.models.choice import Wanted
+from gguf_server.models.fetch import fetch
+from gguf_server.models.reference import Reference
+from gguf_server.models.store.store import Store
+told = ["resolve", "check"]
+def tell(progress):
+    if progress.stage not in told:
+        told.append(progress.stage)
+        print(progress.stage, flush=True)
+got = fetch(Reference({NAME!r}), Wanted(), Store(Path({str(store.root)!r})), report=tell)
+print(got.downloaded_bytes)
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=hub.environment(home),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_progress_is_told_in_order_and_ends_done(store, repository):
     told: list[Progress] = []
     get(store, report=told.append)
     stages = list(dict.fromkeys(each.stage for each in told))
-    assert stages == ["resolve", "wait", "check", "download", "done"]
+    assert stages == ["resolve", "check", "download", "done"]
     assert all(each.num_bytes <= each.total_bytes for each in told)
 
 
