@@ -109,7 +109,7 @@ def kills(size_bytes: int) -> Iterator[tuple[str, str, str]]:
     theirs = _killed(size_bytes, KILLS_OF_THE_HUBS_CLIENT, Place.hubs_client)
     few = KILLS_OF_THE_HUBS_CLIENT
     yield (
-        f"moved, by {size_bytes / 1e6:.0f} MB: kill -9 at {KILLS} points, {few} for the hub's client",
+        f"moved of {size_bytes / 1e6:.0f} MB, {KILLS} times kill -9; {few} times the hub's client",
         f"{ours:.2f}",
         f"{theirs:.2f}",
     )
