@@ -17,6 +17,7 @@ from tests.e2e.conftest import HANG_SECONDS, ServerUnderTest, until
 from tests.gguf_files import split, without_template
 from tests.hub.content import File
 from tests.hub.server import Hub
+from tests.mounts import read_only
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -208,9 +209,7 @@ def test_a_server_on_a_read_only_volume_serves_what_an_init_container_fetched(
     desk: Desk,
 ) -> None:
     desk.answer("fetch", "org/bare")
-    subprocess.run(["mount", "--bind", desk.root, desk.root], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", desk.root], check=True)
-    try:
+    with read_only(desk.root):
         server = desk.serve("org/bare")
         try:
             server.wait_until_ready()
@@ -219,8 +218,6 @@ def test_a_server_on_a_read_only_volume_serves_what_an_init_container_fetched(
         refused = desk.run("fetch", "org/smol")
         assert refused.returncode == 10
         assert "Read-only file system" in refused.stderr.splitlines()[-1]
-    finally:
-        subprocess.run(["umount", desk.root], check=True)
 
 
 def test_a_model_without_a_template_chats_with_that_of_its_base(desk: Desk) -> None:

@@ -10,19 +10,24 @@ from gguf_server.errors import StorageUnusable
 from gguf_server.models.sizes import human_bytes
 from gguf_server.models.store.cleaning import Rules, Verdict, judge
 from gguf_server.models.store.layout import repository_name
-from gguf_server.models.store.removal import freed_bytes, remove
+from gguf_server.models.store.removal import freed_bytes, remove, undisturbed
 from gguf_server.models.store.rests import busy_repositories, rests
 from gguf_server.models.store.store import Store
-from gguf_server.models.transfer.lease import is_held
 from gguf_server.settings.models import CleanSettings
 
 
 def clean(settings: CleanSettings) -> None:
     """Raises ``StorageUnusable`` where something that should go could not be removed."""
     store = Store(settings.models_path)
-    verdicts = _judged(store, settings)
-    freed = freed_bytes(verdicts)
-    complaints = remove(store, verdicts) if settings.yes else []
+    complaints: list[str] = []
+    if settings.yes:
+        with undisturbed(store) as busy:
+            verdicts = _judged(store, busy, settings)
+            freed = freed_bytes(verdicts)
+            complaints = remove(store, verdicts)
+    else:
+        verdicts = _judged(store, busy_repositories(store), settings)
+        freed = freed_bytes(verdicts)
     if settings.json:
         print(json.dumps(as_json(store, verdicts, freed, is_done=settings.yes), indent=1))
     else:
@@ -68,9 +73,8 @@ def as_json(
     }
 
 
-def _judged(store: Store, settings: CleanSettings) -> list[Verdict]:
+def _judged(store: Store, busy: frozenset[str], settings: CleanSettings) -> list[Verdict]:
     rules = Rules(settings.keep_quant, settings.keep_revisions, settings.older_than)
-    busy = busy_repositories(store, is_held)
     return judge(store.revisions(), rests(store, busy), busy, rules, time.time())
 
 

@@ -11,7 +11,7 @@ from gguf_server.errors import SettingsError
 DEFAULT_REVISION = "main"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?"
 _REFERENCE = re.compile(
-    rf"(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>[^\s:@]+))?(?::(?P<selector>\S+))?"
+    rf"(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>[^\s:@]+))?(?::(?P<selector>\S(?:.*\S)?))?"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://")
@@ -65,14 +65,14 @@ class Reference:
 
 def parse_reference(text: str) -> Reference | Path:
     """What looks like a path is one: ``/x``, ``./x``, ``~/x``, ``x.gguf``. ``SettingsError``."""
-    short = _without_web_address(text.strip())
+    short = text.strip()
     is_path = short.startswith(("/", "./", "../", "~")) or (
-        short.lower().endswith(".gguf") and ":" not in short
+        short.lower().endswith(".gguf") and ":" not in short and not _WEB.match(short)
     )
     if is_path:
         # An unknown ~user stays as it is: a file that does not exist, not a traceback.
         return Path(os.path.expanduser(short))  # noqa: PTH111
-    found = _REFERENCE.fullmatch(short)
+    found = _REFERENCE.fullmatch(_without_web_address(short))
     if found is None or ".." in short or "--" in found["repository"]:
         msg = f"{text!r} names no model; {_HOW}"
         raise SettingsError(msg)
@@ -84,9 +84,9 @@ def _without_web_address(text: str) -> str:
     found = _WEB.match(text)
     if not found:
         return text
-    rest = unquote(text[found.end() :].split("?", maxsplit=1)[0]).rstrip("/")
+    rest = text[found.end() :].split("?", maxsplit=1)[0].rstrip("/")
     page = _WEB_FILE.fullmatch(rest)
     if not page:
         return rest
     selector = f":{page['file']}" if page["file"].lower().endswith(".gguf") else ""
-    return f"{page['name']}@{page['revision']}{selector}"
+    return unquote(f"{page['name']}@{page['revision']}{selector}")

@@ -2,15 +2,44 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Never
 
 import msgspec
 
 from gguf_server.models.store.cleaning import Verdict
-from gguf_server.models.store.layout import BLOCK_BYTES, PARTIALS_NAME, USED_NAME
+from gguf_server.models.store.layout import BLOCK_BYTES, LEASE_NAME, PARTIALS_NAME, USED_NAME
 from gguf_server.models.store.manifest import MANIFEST_NAME, StoredModel
+from gguf_server.models.store.rests import our_repositories
 from gguf_server.models.store.store import Store, write_manifest
+from gguf_server.models.transfer.lease import Holder, hold
+
+
+class _Busy(Exception):  # noqa: N818  (no error: the repository stays as it is)
+    pass
+
+
+@contextlib.contextmanager
+def undisturbed(store: Store) -> Iterator[frozenset[str]]:
+    """No fetch starts meanwhile; gives the repositories that are being fetched already.
+
+    Raises ``StorageUnusable`` where nothing may be written.
+    """
+    busy = set()
+    with contextlib.ExitStack() as held:
+        for name in our_repositories(store):
+            directory = store.root / name
+            held.callback(_remove_empty, directory, store.root)  # once the lease is not in it
+            try:
+                held.enter_context(hold(directory / LEASE_NAME, _give_up))
+            except _Busy:
+                busy.add(name)
+        yield frozenset(busy)
+
+
+def _give_up(_: Holder) -> Never:
+    raise _Busy
 
 
 def freed_bytes(verdicts: Iterable[Verdict]) -> int:

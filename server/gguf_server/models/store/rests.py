@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,15 +16,20 @@ from gguf_server.models.store.layout import (
     revision_directories,
 )
 from gguf_server.models.store.store import Store
+from gguf_server.models.transfer.lease import is_held
 
 
-def busy_repositories(store: Store, is_held: Callable[[Path], bool]) -> frozenset[str]:
+def our_repositories(store: Store) -> list[str]:
+    """``org/repo`` of each that a fetch made."""
+    paths = [each.directory for each in store.revisions()]
+    paths += [*_partials(store.root), *_unpublished(store)]
+    return sorted({repository_name(store.root, path) for path in paths})
+
+
+def busy_repositories(store: Store) -> frozenset[str]:
     """Those whose lease somebody holds."""
-    return frozenset(
-        repository_name(store.root, each)
-        for each in repository_directories(store.root)
-        if is_held(each / LEASE_NAME)
-    )
+    names = our_repositories(store)
+    return frozenset(name for name in names if is_held(store.root / name / LEASE_NAME))
 
 
 def rests(store: Store, busy: frozenset[str]) -> list[Rest]:

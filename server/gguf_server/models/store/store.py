@@ -30,18 +30,14 @@ _decoder = msgspec.json.Decoder(Manifest)
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One commit of one repository, as its manifest says."""
+    """One commit of one repository, as its manifest says.
+
+    ``last_used``: by a fetch or by a server that may write, in seconds since 1970.
+    """
 
     directory: Path
     manifest: Manifest
-
-    @property
-    def last_used(self) -> float:
-        """Seconds since 1970: by a fetch or by a server that may write."""
-        for name in (USED_NAME, MANIFEST_NAME):
-            with contextlib.suppress(OSError):
-                return (self.directory / name).stat().st_mtime
-        return 0.0
+    last_used: float
 
     def files_of(self, paths: Sequence[str]) -> list[StoredFile]:
         return [file for file in self.manifest.files if file.path in paths]
@@ -73,9 +69,6 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def repository_directory(self, repository: str) -> Path:
-        return self.root / repository
-
     def revision_directory(self, repository: str, commit: str) -> Path:
         return self.root / repository / commit
 
@@ -94,7 +87,7 @@ class Store:
             manifest.format == FORMAT
             and self.revision_directory(manifest.repository, manifest.commit) == directory
         )
-        return Revision(directory, manifest) if is_ours else None
+        return Revision(directory, manifest, _last_used(directory)) if is_ours else None
 
     def find(self, reference: Reference, wanted: Wanted) -> Stored | Missing:
         """What the reference means here, without the hub. Takes the quickest way to be sure."""
@@ -202,6 +195,13 @@ class Store:
             write_manifest(
                 revision.directory, msgspec.structs.replace(revision.manifest, files=files)
             )
+
+
+def _last_used(directory: Path) -> float:
+    for name in (USED_NAME, MANIFEST_NAME):
+        with contextlib.suppress(OSError):
+            return (directory / name).stat().st_mtime
+    return 0.0
 
 
 def stored_file(directory: Path, path: str, sha256: str) -> StoredFile:

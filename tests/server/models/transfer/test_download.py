@@ -1,6 +1,5 @@
 """One file over a bad network, into a bad place: it arrives whole, or an error says why not."""
 
-import subprocess
 import threading
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from gguf_server.errors import BrokenDownload, DiskFull, HubUnreachable, Startup
 from gguf_server.models.transfer import claim, lease, partial
 from gguf_server.models.transfer.retry import MAX_FAILURES
 from tests.hub.faults import Fault
+from tests.mounts import small_disk
 from tests.server.models.transfer.conftest import Shop, shop_of
 
 
@@ -110,21 +110,16 @@ def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_and_the_next_attempt_goes_on(shop: Shop) -> None:
-    disk = shop.root / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
-    subprocess.run(mount, check=True)
-    root, shop.root = shop.root, disk
-    try:
+    root = shop.root
+    with small_disk(root / "disk", 3_000_000) as disk:
+        shop.root = root / "disk"
         with pytest.raises(DiskFull, match=r"is full: .* more are needed for m-Q8_0\.gguf"):
             shop.fetch()
         moved = shop.num_bytes_moved
-        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        disk.resize(8_000_000)
         shop.fetch()
         assert shop.num_bytes_moved < moved + len(shop.content) - 1_500_000
-    finally:
         shop.root = root
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_with_broken_locks_bytes_are_wasted_and_nothing_is_corrupted(
