@@ -20,12 +20,13 @@ from gguf_server.settings.serve import Settings, termination_log
 
 _INTERRUPTED = 130  # as a shell says it
 _NOBODY_READS = 141  # likewise, of SIGPIPE
+_TERMINATED = 143  # of SIGTERM: half a fetch is no success to whoever waits for it
 
 _EXIT_CODES = """\
 Exit codes: 0 done, 1 a bug, 2 a bad option, 3 not a model file, 4 llama.cpp cannot load it,
 5 the engine kept crashing, 6 it cannot listen there, 7 the server of chat or bench is not there,
 refuses, or failed a request, 8 no such model, or not for you, 9 it could not be fetched this time,
-10 the model directory is full or unusable, 130 interrupted."""
+10 the model directory is full or unusable, 130 interrupted, 143 terminated (not serve)."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main() -> None:
     """Entry point."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until serve has handlers of its own
+    is_server = sys.argv[1:2] == ["serve"]  # it ends well, and has handlers of its own soon
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if is_server else _TERMINATED))
     try:
         _run(sys.argv[1:])
     except StartupError as exc:
@@ -62,7 +64,7 @@ def main() -> None:
         sys.exit(_NOBODY_READS)
     except Exception as exc:  # noqa: BLE001  (a bug must not greet users with a traceback)
         _log.debug("this should not happen", exc_info=True)
-        hint = "; --log-level debug shows where" if sys.argv[1:2] == ["serve"] else ""
+        hint = "; --log-level debug shows where" if is_server else ""
         print(f"gguf-server: internal error, {type(exc).__name__}: {exc}{hint}", file=sys.stderr)
         sys.exit(1)
 

@@ -151,13 +151,16 @@ def test_an_outage_of_the_hub_stops_nobody_who_has_the_model(desk: Desk) -> None
     assert "org/bare was never fetched" in missing.stderr.splitlines()[-1]
 
 
-def test_ctrl_c_ends_a_fetch_at_once_and_the_next_one_goes_on(desk: Desk) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_fetch_without_success_and_the_next_one_goes_on(
+    desk: Desk, number: signal.Signals, code: int
+) -> None:
     desk.hub.bytes_per_second = 10_000_000
     process = desk.start("fetch", "org/smol")
     until(lambda: desk.hub.bytes_sent() > 10_000_000, "some of it has arrived")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, errors = process.communicate(timeout=HANG_SECONDS)
-    assert (process.returncode, output) == (130, "")
+    assert (process.returncode, output) == (code, "")
     assert "Traceback" not in errors
     desk.hub.bytes_per_second = 0
     desk.answer("fetch", "org/smol")

@@ -50,7 +50,7 @@ def lines(found: Inspected) -> list[str]:
         ("heads", f"{about.num_heads}, {about.num_kv_heads} for keys and values"),
         ("embedding", f"{about.embedding_size} dimensions"),
         ("quantization", _mix(about)),
-        ("size", human_bytes(about.size_bytes)),
+        ("weights", human_bytes(about.size_bytes)),
         ("tokenizer", f"{about.tokenizer}, {about.vocab_size} tokens"),
         ("chat template", "yes" if about.chat_template else "none"),
         ("license", about.license or found.license),

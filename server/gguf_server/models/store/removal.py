@@ -16,7 +16,7 @@ from gguf_server.models.store.store import Store, write_manifest
 from gguf_server.models.transfer.lease import Holder, hold
 
 
-class _Busy(Exception):  # noqa: N818  (no error: the repository stays as it is)
+class _Busy(Exception):
     pass
 
 
