@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
@@ -42,8 +43,9 @@ def shown(stream: TextIO = sys.stderr, *, as_json: bool) -> Shown:
 class Lines:
     """JSON for whoever collects logs; a change of stage is told at once."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._clock = clock
         self._last: Progress | None = None
         self._last_time = 0.0
 
@@ -51,7 +53,7 @@ class Lines:
         return self
 
     def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
+        now = self._clock()
         is_news = self._last is None or self._last.stage != progress.stage
         if is_news or now - self._last_time >= _SECONDS_BETWEEN_LINES:
             self._write(progress)
