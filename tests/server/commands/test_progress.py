@@ -47,9 +47,14 @@ def test_a_bar_says_what_how_much_and_how_fast_and_leaves_nothing_behind() -> No
     assert text.endswith("\r"), "the last line is wiped"
 
 
-def test_a_bar_ends_when_the_fetch_fails() -> None:
+def test_a_bar_is_wiped_when_the_fetch_fails() -> None:
     stream = Terminal()
-    with pytest.raises(RuntimeError), shown(stream, as_json=False) as report:
-        report(Progress("download", "m.gguf", 1, 2))
-        raise RuntimeError
+
+    def failing() -> None:
+        with shown(stream, as_json=False) as report:
+            report(Progress("download", "m.gguf", 1, 2))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing()
     assert stream.getvalue().endswith("\r")

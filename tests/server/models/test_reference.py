@@ -60,9 +60,22 @@ def test_a_home_directory_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "repo", "a/b/c", "org/../x", "org/repo@", "org/repo:", "org/re po", "-org/repo", "org/--x",
-     "org/.repo", "org/repo@a@b", "org/repo@../..", "https://example.com/org/repo"],
-)  # fmt: skip
+    [
+        "",
+        "repo",
+        "a/b/c",
+        "org/a--b",
+        "org/../x",
+        "org/repo@",
+        "org/repo:",
+        "org/re po",
+        "-org/repo",
+        "org/.repo",
+        "org/repo@a@b",
+        "org/repo@../..",
+        "https://example.com/org/repo",
+    ],
+)
 def test_what_names_no_model_is_refused_with_what_would(text: str) -> None:
     with pytest.raises(SettingsError, match=r"names no model; give org/repo, org/repo:Q6_K"):
         parse_reference(text)

@@ -10,7 +10,8 @@ from tests.mounts import small_disk
 
 
 def test_too_little_room_says_how_much_more_is_needed(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 4_096_000):
+    with small_disk(tmp_path / "disk", 4_100_096):
+        (tmp_path / "disk" / "other").write_bytes(bytes(4096))
         directory = tmp_path / "disk" / "models" / "not-yet-there"
         assert free_bytes(directory) == 4_096_000
         check_space(directory, 4_096_000)
