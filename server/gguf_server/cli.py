@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from gguf_server import __version__, logs
 from gguf_server.errors import SettingsError, StartupError
+from gguf_server.models.foreign import printable
 from gguf_server.settings.clients import BenchSettings, ChatSettings
 from gguf_server.settings.declared import Declared, unknown_variables
 from gguf_server.settings.models import CleanSettings, FetchSettings, InfoSettings, LsSettings
@@ -55,7 +56,7 @@ def main() -> None:
     except StartupError as exc:
         if "--json" in sys.argv[1:]:
             print(json.dumps({"error": {"code": exc.code, "message": exc.message}}))
-        print(f"gguf-server: {exc.message}", file=sys.stderr)
+        print(f"gguf-server: {printable(exc.message)}", file=sys.stderr)
         sys.exit(exc.exit_code)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)

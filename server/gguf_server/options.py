@@ -127,8 +127,8 @@ def adapters(text: str) -> tuple[LoraFile, ...]:
 
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?)(?P<binary>i?)b?", re.IGNORECASE)
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhdw]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def size(text: str) -> int:
@@ -143,7 +143,7 @@ def size(text: str) -> int:
 
 
 def duration(text: str) -> float:
-    """``30d``, ``12h``, ``90``: seconds."""
+    """``30d``, ``12h``: seconds. Without a unit everybody means another one."""
     found = _DURATION.fullmatch(text.strip())
     if not found:
         msg = f"needs a time, such as 30d or 12h, not {text!r}"

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from gguf_server.errors import NotFetched
 from gguf_server.models.files import check_model_file
-from gguf_server.models.progress import Progress
+from gguf_server.models.meter import Meter
+from gguf_server.models.progress import Progress, Report
 from gguf_server.models.reference import Reference
-from gguf_server.models.sizes import human_bytes
+from gguf_server.models.sizes import human_bytes, human_seconds
 from gguf_server.models.store.store import Missing, Store, Stored
 from gguf_server.settings.models import wanted
 from gguf_server.settings.serve import Settings
@@ -17,6 +19,7 @@ from gguf_server.supervisor.fetching import fetch
 from gguf_server.supervisor.preparation import Prepared, Stage
 
 _STAMP_SECONDS = 3600.0
+_LOG_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -49,12 +52,16 @@ class Provision:
 
     async def _stored(self, reference: Reference, report: Callable[[Stage], None]) -> Stored:
         needed = wanted(self._settings, reference)
-        report(Stage("check"))
-        found = await asyncio.to_thread(self._store.find, reference, needed)
+        loop = asyncio.get_running_loop()
+
+        def tell(progress: Progress) -> None:
+            loop.call_soon_threadsafe(report, _stage(progress))
+
+        found = await asyncio.to_thread(self._store.find, reference, needed, Meter(tell))
         if isinstance(found, Stored):
             return found
         _log.info("%s; fetching", found.reason)
-        answer = await fetch(self._arguments(reference), lambda each: report(_stage(each)))
+        answer = await fetch(self._arguments(reference), _logged(report))
         _log.info("fetched %s", answer.reason)
         for warning in answer.warnings:
             _log.warning("%s", warning)
@@ -77,14 +84,33 @@ class Provision:
         """Again and again: what a server uses is not what ``clean`` may take away."""
         is_writable = True
         while is_writable:
-            is_writable = self._store.stamp(stored.directory)
+            is_writable = await asyncio.to_thread(self._store.stamp, stored.directory)
             await asyncio.sleep(_STAMP_SECONDS)
+
+
+def _logged(report: Callable[[Stage], None]) -> Report:
+    """In the log, too, now and then: it is what is looked at when a pod does not get ready."""
+    last_seconds, last_detail = 0.0, ""
+
+    def tell(progress: Progress) -> None:
+        nonlocal last_seconds, last_detail
+        stage = _stage(progress)
+        report(stage)
+        now = time.monotonic()
+        is_news = progress.detail != last_detail
+        if progress.detail and (is_news or now - last_seconds >= _LOG_SECONDS):
+            last_seconds, last_detail = now, progress.detail
+            left = stage.remaining_seconds
+            _log.info("%s%s", stage.detail, f", {human_seconds(left)} left" if left else "")
+
+    return tell
 
 
 def _stage(progress: Progress) -> Stage:
     """As ``/startupz`` shows it."""
-    detail = progress.detail
+    detail = f"{progress.stage} {progress.detail}"
     if progress.total_bytes:
         there, total = human_bytes(progress.num_bytes), human_bytes(progress.total_bytes)
-        detail = f"{progress.stage} {detail}, {there} of {total}"
-    return Stage("fetch", progress.fraction, detail.strip(), progress.remaining_seconds)
+        detail += f", {there} of {total}"
+    name = "check" if progress.stage == "check" else "fetch"
+    return Stage(name, progress.fraction, detail.strip(), progress.remaining_seconds)

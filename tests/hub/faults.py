@@ -13,6 +13,9 @@ Kind = Literal[
     "ignores_range",  # 200 and everything, where a range was asked for
     "wrong_range",  # 206 with another range than was asked for
     "other_etag",  # another ETag than before; If-Range does not match any more
+    "empty",  # 206 for the range that was asked for, and no byte of it
+    "endless",  # 206, and bytes until the client has had enough
+    "other_page",  # 200 and a page that is not the file, as captive portals do
     "stalled",  # takes the request and says nothing until the hub closes
 ]
 

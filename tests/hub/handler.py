@@ -158,6 +158,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, file: File, etag: str, headers: Mapping[str, str]) -> None:
         kind = self._fault.kind if self._fault else ""
+        if kind == "other_page":
+            self._answer(200, b"<html>please log in</html>", {"Content-Type": "text/html"})
+            return
         if kind == "other_etag":
             etag = '"another"'
         size = file.size_bytes
@@ -173,7 +176,13 @@ class Handler(BaseHTTPRequestHandler):
         if status == 206:
             claimed = start + 1 if kind == "wrong_range" else start
             described["Content-Range"] = f"bytes {claimed}-{end - 1}/{size}"
-        self._head(status, {**described, "Content-Length": str(end - start)})
+        if kind == "empty":
+            end = start
+        if kind == "endless":
+            self.close_connection = True  # without a length, the end of the connection is the end
+        else:
+            described["Content-Length"] = str(end - start)
+        self._head(status, described)
         if self.command == "GET":
             self._send_body(file, start, end, self._fault)
 
@@ -188,12 +197,18 @@ class Handler(BaseHTTPRequestHandler):
                 if fault is not None and fault.kind == "wrong_bytes":
                     self._send_chunk(bytes([content.read(1)[0] ^ 0xFF]))
                     start += 1
-                if self.site.bytes_per_second:
+                if fault is not None and fault.kind == "endless":
+                    self._send_endlessly(content)
+                elif self.site.bytes_per_second:
                     self._send_paced(content, end - start)
                 else:
                     self._send_fast(content, start, end)
         except OSError:  # the client is gone
             self.close_connection = True
+
+    def _send_endlessly(self, content: Any) -> None:
+        while True:
+            self._send_chunk(content.read(_PACED_CHUNK_BYTES) or bytes(_PACED_CHUNK_BYTES))
 
     def _send_fast(self, content: Any, start: int, end: int) -> None:
         while start < end:

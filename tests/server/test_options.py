@@ -33,13 +33,13 @@ def test_any_other_size_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("1.5h", 5400), ("30d", 2_592_000), ("2w", 1_209_600), ("5m", 300)],
+    [("90s", 90), ("1.5h", 5400), ("30d", 2_592_000), ("2w", 1_209_600), ("5m", 300)],
 )
 def test_a_duration_has_units(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "d", "-1d", "30 days", "1y", "inf"])
+@pytest.mark.parametrize("text", ["", "d", "90", "-1d", "30 days", "1y", "inf"])
 def test_any_other_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="needs a time, such as 30d or 12h"):
         duration(text)

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from gguf_server.commands.table import table
+from gguf_server.commands.table import show, table
 from gguf_server.errors import StorageUnusable
 from gguf_server.models.sizes import human_bytes
 from gguf_server.models.store.cleaning import Rules, Verdict, judge
@@ -31,7 +31,7 @@ def clean(settings: CleanSettings) -> None:
     if settings.json:
         print(json.dumps(as_json(store, verdicts, freed, is_done=settings.yes), indent=1))
     else:
-        print("\n".join(lines(store, verdicts, freed, is_done=settings.yes)))
+        show(lines(store, verdicts, freed, is_done=settings.yes))
     if complaints:
         for line in complaints[1:]:
             print(f"gguf-server: {line}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """``gguf-server fetch``: gets a model, and says how far it is while it does."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gguf_server.commands.progress import shown
+from gguf_server.commands.table import show
 from gguf_server.models.fetch import Fetched
 from gguf_server.models.fetch import fetch as fetch_model
 from gguf_server.models.files import check_model_file
@@ -21,6 +23,7 @@ _MAX_FILES = 20
 
 
 def fetch(settings: FetchSettings) -> None:
+    logging.basicConfig(format="gguf-server: %(message)s", level=logging.WARNING)
     if settings.end_with_parent:
         die_with_parent()
     source = settings.source
@@ -69,15 +72,19 @@ def _local(path: Path) -> tuple[dict[str, object], Sequence[str]]:
 
 
 def _fetched(settings: FetchSettings, source: Reference) -> tuple[dict[str, object], Sequence[str]]:
-    with shown(sys.stderr, as_json=settings.json) as report:
-        fetched = fetch_model(
-            source,
-            wanted(settings, source),
-            Store(settings.models_path),
-            tokenizer=settings.tokenizer,
-            offline=settings.offline,
-            report=report,
-        )
+    try:
+        with shown(sys.stderr, as_json=settings.json) as report:
+            fetched = fetch_model(
+                source,
+                wanted(settings, source),
+                Store(settings.models_path),
+                tokenizer=settings.tokenizer,
+                offline=settings.offline,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        print("gguf-server: stopped; run it again and it goes on from here", file=sys.stderr)
+        raise
     for warning in fetched.warnings if not settings.json else ():
         print(f"gguf-server: {warning}", file=sys.stderr)
     return msgspec.to_builtins(fetched, enc_hook=str), lines(fetched)
@@ -94,4 +101,4 @@ def _previewed(
 
 
 def _answer(settings: FetchSettings, about: dict[str, object], text: Sequence[str]) -> None:
-    print(msgspec.json.encode(about).decode() if settings.json else "\n".join(text))
+    show([msgspec.json.encode(about).decode()] if settings.json else text)

@@ -1,9 +1,11 @@
 """``gguf-server info``: what a model is, from its header; of one on the hub only that is moved."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from gguf_server.commands.table import show
 from gguf_server.models.gguf.description import Description, describe
 from gguf_server.models.gguf.split import read_headers
 from gguf_server.models.inspection import Inspected, inspect
@@ -24,14 +26,22 @@ def info(settings: InfoSettings) -> None:
     if settings.json:
         print(json.dumps(as_json(found), indent=1))
     else:
-        print("\n".join(lines(found)))
+        show(lines(found))
 
 
 def as_json(found: Inspected) -> dict[str, object]:
     """For scripts."""
     about = found.description
-    more = {"bits_per_weight": about.bits_per_weight, "unservable": about.unservable}
-    return {"model": found.name, "commit": found.commit} | asdict(about) | more
+    return asdict(about) | {
+        "model": found.name,
+        "commit": found.commit,
+        "reason": found.reason,
+        "license": _license(found),
+        "base_models": _base_models(found),
+        "chat_template_of": found.template_of,
+        "bits_per_weight": about.bits_per_weight,
+        "unservable": about.unservable,
+    }
 
 
 def lines(found: Inspected) -> list[str]:
@@ -51,15 +61,29 @@ def lines(found: Inspected) -> list[str]:
         ("embedding", f"{about.embedding_size} dimensions"),
         ("quantization", _mix(about)),
         ("weights", human_bytes(about.size_bytes)),
-        ("tokenizer", f"{about.tokenizer}, {about.vocab_size} tokens"),
-        ("chat template", "yes" if about.chat_template else "none"),
-        ("license", about.license or found.license),
-        ("base model", ", ".join(about.base_models or found.base_models)),
+        ("tokenizer", about.tokenizer and f"{about.tokenizer}, {about.vocab_size} tokens"),
+        ("chat template", _template(found)),
+        ("license", _license(found)),
+        ("base model", ", ".join(_base_models(found))),
         ("cannot be served", about.unservable),
     ]
-    said = [(label, text) for label, text in rows if text and not text.startswith("0 ")]
+    said = [(label, text) for label, text in rows if text and not text.startswith(("0 ", "0,"))]
     width = max(len(label) for label, _ in said)
     return [f"{label.ljust(width)}  {text}" for label, text in said]
+
+
+def _template(found: Inspected) -> str:
+    if found.template_of:
+        return f"that of {found.template_of}"
+    return "yes" if found.description.chat_template else "none"
+
+
+def _license(found: Inspected) -> str:
+    return found.description.license or found.license
+
+
+def _base_models(found: Inspected) -> Sequence[str]:
+    return found.description.base_models or found.base_models
 
 
 def _params(about: Description) -> str:

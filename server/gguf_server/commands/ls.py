@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gguf_server.commands.table import table
+from gguf_server.commands.table import show, table
 from gguf_server.commands.times import ago
 from gguf_server.models.candidates import Candidate
 from gguf_server.models.sizes import human_bytes
 from gguf_server.models.store.layout import repository_name
-from gguf_server.models.store.rests import foreign_models, partials
+from gguf_server.models.store.rests import foreign_models, partials, unreadable
 from gguf_server.models.store.store import Missing, Revision, Store
 from gguf_server.settings.models import LsSettings
 
@@ -32,46 +32,52 @@ class Row:
     last_used: float
 
 
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What else lies there: of repositories what has arrived, files of other tools, and manifests
+    that cannot be read. Sizes are bytes.
+    """
+
+    incoming: Sequence[tuple[str, int]]
+    foreign: Sequence[tuple[Path, int]]
+    unreadable: Sequence[Path]
+
+
 def ls(settings: LsSettings) -> None:
     store = Store(settings.models_path)
     rows = [row for revision in store.revisions() for row in _rows(store, revision)]
-    incoming = [
-        (repository_name(store.root, each.path), each.size_bytes) for each in partials(store)
-    ]
-    foreign = [(path, path.stat().st_size) for path in foreign_models(store)]
+    others = Others(
+        [(repository_name(store.root, each.path), each.size_bytes) for each in partials(store)],
+        [(path, path.stat().st_size) for path in foreign_models(store)],
+        unreadable(store),
+    )
     if settings.json:
-        print(json.dumps(as_json(rows, incoming, foreign), indent=1))
+        print(json.dumps(as_json(rows, others), indent=1))
     else:
-        print("\n".join(lines(store.root, rows, incoming, foreign, time.time())))
+        show(lines(store.root, rows, others, time.time()))
 
 
-def lines(
-    root: Path,
-    rows: Sequence[Row],
-    incoming: Sequence[tuple[str, int]],
-    foreign: Sequence[tuple[Path, int]],
-    now: float,
-) -> list[str]:
+def lines(root: Path, rows: Sequence[Row], others: Others, now: float) -> list[str]:
     """For people."""
-    if not (rows or incoming or foreign):
+    if not (rows or others.incoming or others.foreign or others.unreadable):
         return [f"There is no model in {root}. Get one: gguf-server fetch org/repo"]
     found = []
     if rows:
         heads = ("MODEL", "REVISION", "SIZE", "VERIFIED", "LAST USED")
         found += table(heads, [_cells(row, now) for row in rows])
     found += [
-        f"{name}: {human_bytes(size)} have arrived; gguf-server fetch {name} goes on"
-        for name, size in incoming
+        f"{name}: {human_bytes(size)} have arrived of a fetch; run it again and it goes on there"
+        for name, size in others.incoming
     ]
-    found += [f"{path} ({human_bytes(size)}) is not from a hub" for path, size in foreign]
+    found += [f"{path} ({human_bytes(size)}) is not from a hub" for path, size in others.foreign]
+    found += [
+        f"{path} is damaged or of a later version; fetch that model again"
+        for path in others.unreadable
+    ]
     return found
 
 
-def as_json(
-    rows: Sequence[Row],
-    incoming: Sequence[tuple[str, int]],
-    foreign: Sequence[tuple[Path, int]],
-) -> dict[str, object]:
+def as_json(rows: Sequence[Row], others: Others) -> dict[str, object]:
     """For scripts: bytes, and seconds since 1970."""
     return {
         "models": [
@@ -88,8 +94,9 @@ def as_json(
             }
             for row in rows
         ],
-        "incoming": [{"repository": name, "size_bytes": size} for name, size in incoming],
-        "foreign": [{"path": str(path), "size_bytes": size} for path, size in foreign],
+        "incoming": [{"repository": name, "size_bytes": size} for name, size in others.incoming],
+        "foreign": [{"path": str(path), "size_bytes": size} for path, size in others.foreign],
+        "unreadable": [str(path) for path in others.unreadable],
     }
 
 

@@ -8,10 +8,13 @@ from typing import Any, Protocol, Self, TextIO
 
 import msgspec
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gguf_server.models.progress import Progress, Stage
+from gguf_server.models.sizes import human_bytes, human_seconds
 
 _SECONDS_BETWEEN_LINES = 1.0
+_MAX_TITLE = 40
 _WORDS: dict[Stage, str] = {
     "resolve": "asking the hub",
     "wait": "waiting",
@@ -20,6 +23,20 @@ _WORDS: dict[Stage, str] = {
     "tokenizer": "tokenizer",
     "done": "done",
 }
+
+
+def shortened(title: str) -> str:
+    """A long name keeps its end, where the quantization and the part's number are."""
+    return title if len(title) <= _MAX_TITLE else f"{title[:12]}...{title[15 - _MAX_TITLE :]}"
+
+
+def _pace(progress: Progress) -> str:
+    """``17 %, 3.2 GB of 18.2 GB, 120.0 MB/s, 2 min left``"""
+    there, total = human_bytes(progress.num_bytes), human_bytes(progress.total_bytes)
+    percent = int(100 * progress.fraction)
+    pace = f"{percent} %, {there} of {total}, {human_bytes(progress.bytes_per_second)}/s"
+    seconds = progress.remaining_seconds
+    return pace if seconds is None else f"{pace}, {human_seconds(seconds)} left"
 
 
 class Shown(Protocol):
@@ -54,7 +71,8 @@ class Lines:
 
     def __call__(self, progress: Progress) -> None:
         now = self._clock()
-        is_news = self._last is None or self._last.stage != progress.stage
+        last = self._last
+        is_news = last is None or (last.stage, last.detail) != (progress.stage, progress.detail)
         if is_news or now - self._last_time >= _SECONDS_BETWEEN_LINES:
             self._write(progress)
             self._last_time = now
@@ -74,25 +92,33 @@ class Lines:
 
 
 class Bar:
-    """tqdm's bar while there are bytes to count, else a line that is overwritten."""
+    """tqdm's bar while there are bytes to count, else a line that is overwritten.
+
+    The rate is ours: tqdm's knows nothing of a stall until it is over.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._bar: Any | None = None
         self._title = ""
+        self._logs = logging_redirect_tqdm()  # a warning must not be written into the bar
 
     def __enter__(self) -> Self:
+        self._logs.__enter__()
         return self
 
     def __call__(self, progress: Progress) -> None:
-        title = f"{_WORDS[progress.stage]} {progress.detail}".strip()
+        title = shortened(f"{_WORDS[progress.stage]} {progress.detail}".strip())
         if title != self._title:
             self._close()
             self._title = title
             self._bar = self._new_bar(title, progress)
         bar = self._bar
         assert bar is not None
-        bar.update(max(0, progress.num_bytes - bar.n))
+        bar.n = progress.num_bytes
+        if progress.total_bytes:
+            bar.set_description_str(f"{_pace(progress)}  {title}", refresh=False)
+        bar.refresh()
 
     def __exit__(
         self,
@@ -101,16 +127,14 @@ class Bar:
         traceback: TracebackType | None,
     ) -> None:
         self._close()
+        self._logs.__exit__(kind, error, traceback)
 
     def _new_bar(self, title: str, progress: Progress) -> Any:
-        if not progress.total_bytes:
-            return tqdm(bar_format="{desc}", desc=title, file=self._stream, leave=False)
+        """What matters most comes first: a narrow terminal cuts off the end."""
         return tqdm(
-            total=progress.total_bytes,
-            initial=progress.num_bytes,
+            total=progress.total_bytes or None,
             desc=title,
-            unit="B",
-            unit_scale=True,
+            bar_format="{desc} {bar}" if progress.total_bytes else "{desc}",
             file=self._stream,
             dynamic_ncols=True,
             leave=False,

@@ -1,6 +1,12 @@
-"""Lines in columns."""
+"""Lines on a terminal, some of them in columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+
+def show(lines: Iterable[str]) -> None:
+    """Names and texts in them may be anybody's."""
+    for line in lines:
+        print("".join(letter for letter in line if letter.isprintable()))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

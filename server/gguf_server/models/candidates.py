@@ -8,7 +8,9 @@ from itertools import groupby
 from gguf_server.models.listing import RemoteFile
 from gguf_server.models.quantization import REMOVED, label_of, without_labels
 
-_SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+SPLIT = re.compile(
+    r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>(?!00000)[0-9]{5})\.gguf", re.IGNORECASE
+)
 _OLD_SPLIT = re.compile(r"\.gguf[-.](?:split|part)|\.part\d+of\d+$", re.IGNORECASE)
 _WORD = re.compile(r"[^a-z0-9]+")
 _PREFIXES = ("mtp-", "eagle-", "eagle3-", "dflash-", "dspark-", "draft-", "ggml-vocab-")
@@ -55,7 +57,7 @@ class Candidate:
     @property
     def model(self) -> str:
         """What tells one model from another: the name without quantization, parts and noise."""
-        found = _SPLIT.fullmatch(self.files[0].path)
+        found = SPLIT.fullmatch(self.files[0].path)
         path = found["stem"] if found else self.files[0].path
         words = _WORD.split(without_labels(path).lower())
         name = "-".join(dict.fromkeys(word for word in words if word and word not in _NOISE))
@@ -65,7 +67,8 @@ class Candidate:
 def candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
     """Every model that a repository offers, whole or not."""
     models = sorted(
-        (file for file in files if not rejection(file.path)), key=lambda file: _key(file.path)
+        (file for file in files if file.size_bytes and not rejection(file.path)),
+        key=lambda file: _key(file.path),
     )
     return [_candidate(tuple(parts)) for _, parts in groupby(models, lambda file: _key(file.path))]
 
@@ -89,18 +92,18 @@ def rejection(path: str) -> str:
 
 def _key(path: str) -> tuple[str, str]:
     """The same for all parts of a split."""
-    found = _SPLIT.fullmatch(path)
+    found = SPLIT.fullmatch(path)
     return (found["stem"], found["count"]) if found else (path, "")
 
 
 def _number(path: str) -> int:
-    found = _SPLIT.fullmatch(path)
+    found = SPLIT.fullmatch(path)
     return int(found["number"]) if found else 1
 
 
 def _candidate(parts: tuple[RemoteFile, ...]) -> Candidate:
     ordered = tuple(sorted(parts, key=lambda file: _number(file.path)))
-    found = _SPLIT.fullmatch(ordered[0].path)
+    found = SPLIT.fullmatch(ordered[0].path)
     num_parts = int(found["count"]) if found else 1
     inside = tuple(file for file in ordered if 1 <= _number(file.path) <= num_parts)
     return Candidate(label_of(ordered[0].path), inside or ordered, num_parts)

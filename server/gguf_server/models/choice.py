@@ -18,6 +18,7 @@ from gguf_server.models.quantization import (
     LABELS,
     NOMINAL_BITS,
     canonical,
+    is_meant,
     nominal_bits,
 )
 from gguf_server.models.sizes import human_bytes
@@ -128,9 +129,9 @@ def _nearest(candidate: Candidate, weights: float) -> str:
 
 
 def _rank(label: str, order: Sequence[str]) -> int | None:
-    """From 1; None for what is not in it. ``Q4_K_XL`` takes unsloth's ``UD-Q4_K_XL``, too."""
+    """From 1; None for what is not in it."""
     for rank, each in enumerate(order, start=1):
-        if each in (label, label.removeprefix(DYNAMIC)):
+        if is_meant(label, each):
             return rank
     return None
 

@@ -1,6 +1,5 @@
 """Files for one revision directory: kept if verified there, adopted if here, else downloaded."""
 
-import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +11,17 @@ from gguf_server.models.meter import Meter
 from gguf_server.models.progress import Stage
 from gguf_server.models.source import Source
 from gguf_server.models.store.adoption import adopt
-from gguf_server.models.store.layout import PARTIALS_NAME
+from gguf_server.models.store.layout import PARTIALS_NAME, refuse_links
 from gguf_server.models.store.manifest import StoredFile
 from gguf_server.models.store.space import check_space
 from gguf_server.models.store.store import Store, stored_file
 from gguf_server.models.store.verification import Check, check
+from gguf_server.models.transfer.disk import is_full
 from gguf_server.models.transfer.download import download
 from gguf_server.models.transfer.hashing import matches, sha256_of
 from gguf_server.models.transfer.lease import Lease
 from gguf_server.models.transfer.partial import bytes_there
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 SourceOf = Callable[[Repository, RemoteFile], Source]
 
 
@@ -57,11 +56,15 @@ class Delivery:
             self._bring(items, stage)
 
     def _bring(self, items: Sequence[Item], stage: Stage) -> None:
+        for item in items:
+            refuse_links(self._store.root, (self.directory / item.path).parent)
         missing = [item for item in items if not (self._is_kept(item) or self._adopt(item))]
         if not missing:
             return
         num_bytes = sum(item.file.size_bytes for item in missing)
-        num_there = sum(bytes_there(self._partials, item.file) for item in missing)
+        for item in missing:
+            (self.directory / item.path).unlink(missing_ok=True)  # broken: it only takes room
+        num_there = sum(bytes_there(self._partials, item.file, self._lease) for item in missing)
         check_space(self.directory, num_bytes - num_there)
         self._meter.begin(stage, total_bytes=num_bytes)
         done_bytes = 0
@@ -72,7 +75,8 @@ class Delivery:
     def write(self, path: str, text: str) -> None:
         """A file of our own; whole or not at all."""
         target = self.directory / path
-        temporary = target.with_name(f".{target.name}.{self._lease.writer}")
+        temporary = target.with_name(f".{self._lease.writer}")
+        refuse_links(self._store.root, target.parent)
         with _storage_faults(self.directory):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(text, "utf-8")
@@ -103,9 +107,10 @@ class Delivery:
         return is_here
 
     def _download(self, item: Item, done_bytes: int) -> None:
-        num_there = bytes_there(self._partials, item.file)
+        num_there = bytes_there(self._partials, item.file, self._lease)
         self._meter.skip(num_there)
-        self._meter.tell(item.file.path)
+        path = item.file.path
+        self._meter.tell(path)
         sha256 = download(
             self._source_of(item.origin, item.file),
             item.file,
@@ -113,6 +118,7 @@ class Delivery:
             partials=self._partials,
             lease=self._lease,
             report=lambda num_bytes: self._meter.reach(done_bytes + num_bytes),
+            notice=lambda text: self._meter.tell(f"{path}: {text}" if text else path),
         )
         self._note(item, sha256)
         self.downloaded_bytes += item.file.size_bytes - num_there
@@ -128,7 +134,7 @@ def _storage_faults(directory: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         where = exc.filename or directory
-        if exc.errno in _FULL:
+        if is_full(exc):
             msg = f"{where} is full; make room (gguf-server clean shows what may go), then go on"
             raise DiskFull(msg) from exc
         raise StorageUnusable(f"{where} cannot be used: {exc.strerror}") from exc

@@ -62,7 +62,7 @@ def fetch(
     """Raises a ``StartupError``; what has arrived until then is kept."""
     started = time.monotonic()
     meter = Meter(report)
-    here = store.find(reference, wanted)
+    here = store.find(reference, wanted, meter)
     if isinstance(here, Stored) and (offline or (reference.is_pinned and tokenizer != "always")):
         fetched = _found(store, here)
     elif offline and isinstance(here, Missing):
@@ -107,6 +107,7 @@ def _asked(
             return _found(store, here, f"{exc.message}; what is here will do")
         files, num_params = repository.files, repository.num_params
         choice = choose(repository.name, files, wanted, num_params=num_params)
+        meter.tell(choice.reason)
         errand = _Errand(hub, store, reference, repository, choice, tokenizer, meter)
         return errand.run(here)
 
@@ -126,6 +127,7 @@ class _Errand:
     def run(self, here: Stored | Missing) -> Fetched:
         if isinstance(here, Stored) and here.path == self._paths[0] and self._is_complete(here):
             return _found(self.store, here, *self._renamed())
+        self.store.begin(self._directory)
         with hold(self._directory.parent / LEASE_NAME, self._waits_for) as lease:
             return self._bring(
                 Delivery(self.store, self._directory, self._source, lease, self.meter)
@@ -214,7 +216,9 @@ class _Errand:
         return Manifest(
             repository=self.reference.repository,
             commit=repository.commit,
-            revisions={name: time.time()} if is_name else {},
+            revisions={name: self.store.named_now(self.reference.repository, name)}
+            if is_name
+            else {},
             listing=tuple(file for file in repository.files if ".gguf" in file.path.lower()),
             models=(StoredModel(candidate.label, candidate.paths, candidate.size_bytes),),
             files=tuple(delivery.files.values()),

@@ -16,7 +16,9 @@ from gguf_server.models.store.store import Store, Stored
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """``reason`` says why it is this one, ``license`` and ``base_models`` what its page says."""
+    """``reason`` says why it is this one, ``license`` and ``base_models`` what its page says,
+    ``template_of`` whose chat template was fetched for it.
+    """
 
     name: str
     description: Description
@@ -24,6 +26,7 @@ class Inspected:
     reason: str = ""
     license: str = ""
     base_models: Sequence[str] = ()
+    template_of: str = ""
 
 
 def inspect(
@@ -32,13 +35,24 @@ def inspect(
     """The verified copy that is here; else of the one on the hub the header."""
     here = store.find(reference, wanted)
     if isinstance(here, Stored):
-        description = describe(read_headers(here.path))
-        name = f"{here.repository}:{here.label or here.path.name}"
-        return Inspected(name, description, here.commit, f"is here, in {here.directory}")
+        return _here(store, here)
     if offline:
         msg = f"{here.reason}; without --offline the hub would be asked"
         raise NotFetched(msg)
     return _remote(reference, wanted)
+
+
+def _here(store: Store, stored: Stored) -> Inspected:
+    revision = store.revision(stored.directory)
+    tokenizer = revision.manifest.tokenizer if revision else None
+    return Inspected(
+        f"{stored.repository}:{stored.label or stored.path.name}",
+        describe(read_headers(stored.path)),
+        stored.commit,
+        f"is here, in {stored.directory}",
+        license=revision.manifest.license if revision else "",
+        template_of=tokenizer.repository if tokenizer else "",
+    )
 
 
 def _remote(reference: Reference, wanted: Wanted) -> Inspected:

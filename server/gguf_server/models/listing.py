@@ -1,4 +1,4 @@
-"""What a repository on the hub holds, as plain data: ``hub.py`` makes it, others read it."""
+"""What a repository on the hub holds, as plain data: ``hub`` makes it, others read it."""
 
 from msgspec import Struct
 

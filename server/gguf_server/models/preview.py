@@ -10,13 +10,14 @@ from gguf_server.models.gguf.reader import read_header
 from gguf_server.models.gguf.remote import RemoteBytes
 from gguf_server.models.listing import RemoteFile, Repository
 from gguf_server.models.reference import Reference
+from gguf_server.models.store.layout import TOKENIZER_NAME
 from gguf_server.models.store.store import Store
 from gguf_server.models.tokenizer import (
     Mode,
     NoTemplate,
     base_models,
-    may_have_template,
     small_files,
+    template_files,
     tokenizer_files,
 )
 
@@ -62,7 +63,10 @@ def preview(
         label=choice.candidate.label,
         size_bytes=choice.candidate.size_bytes,
         reason=choice.reason,
-        files=(*(file for file in needed if file.path not in here), *beside),
+        files=(
+            *(file for file in needed if file.path not in here),
+            *(file for file in beside if f"{TOKENIZER_NAME}/{file.path}" not in here),
+        ),
         template=template,
     )
 
@@ -78,7 +82,7 @@ def _template(
     about = describe([read_header(RemoteBytes(source, first.path, first.size_bytes))])
     if mode == "auto" and about.chat_template:
         return "the model file's own", ()
-    if mode == "auto" and may_have_template(small_files(repository.files)):
+    if mode == "auto" and template_files(repository.files):
         return f"the one beside the model file in {repository.name}", ()
     try:
         base = next(base_models(repository, about.base_models, hub.current))

@@ -33,3 +33,5 @@ class Progress(Struct, frozen=True):
 
 
 Report = Callable[[Progress], None]
+CountBytes = Callable[[int], None]  # told how many are there by now
+Notice = Callable[[str], None]  # told a few words for people

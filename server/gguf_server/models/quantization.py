@@ -86,6 +86,16 @@ def canonical(text: str) -> str:
     return dynamic + _ALIASES.get(plain, plain)
 
 
+def is_meant(label: str, wanted: str) -> bool:
+    """``Q4_K_XL`` means unsloth's ``UD-Q4_K_XL``, too, and not the reverse. Both canonical."""
+    return wanted in (label, label.removeprefix(DYNAMIC))
+
+
+def is_known(label: str) -> bool:
+    """Is it a quantization's name, canonical?"""
+    return label.removeprefix(DYNAMIC) in NOMINAL_BITS
+
+
 def label_of(path: str) -> str:
     """The last label in the file's name, else in its folders'; empty where there is none."""
     *folders, name = path.upper().split("/")

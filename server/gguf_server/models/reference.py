@@ -2,7 +2,7 @@
 
 import os.path
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,8 +10,9 @@ from gguf_server.errors import SettingsError
 
 DEFAULT_REVISION = "main"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?"
+_REVISION = re.compile(r"[^\s:@]+")
 _REFERENCE = re.compile(
-    rf"(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>[^\s:@]+))?(?::(?P<selector>\S(?:.*\S)?))?"
+    rf"(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>{_REVISION.pattern}))?(?::(?P<selector>\S(?:.*\S)?))?"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://")
@@ -77,6 +78,14 @@ def parse_reference(text: str) -> Reference | Path:
         msg = f"{text!r} names no model; {_HOW}"
         raise SettingsError(msg)
     return Reference(found["repository"], found["revision"] or "", found["selector"] or "")
+
+
+def with_revision(reference: Reference, revision: str) -> Reference:
+    """Raises ``SettingsError`` for what can be no branch, tag or commit."""
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        msg = f"{revision!r} is no revision; give a branch, a tag or a commit"
+        raise SettingsError(msg)
+    return replace(reference, revision=revision)
 
 
 def _without_web_address(text: str) -> str:

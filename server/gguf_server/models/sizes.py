@@ -4,6 +4,14 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000  # as the hub and the makers of disks count
 
 
+def human_seconds(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h``"""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def human_bytes(count: float) -> str:
     """``18.2 GB``"""
     for unit in _UNITS[:-1]:

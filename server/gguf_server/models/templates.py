@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from gguf_server.errors import FetchFailed, ModelUnavailable
+from gguf_server.errors import ModelUnavailable
 from gguf_server.models.delivery import Delivery, Item
-from gguf_server.models.listing import Repository
+from gguf_server.models.listing import RemoteFile, Repository
 from gguf_server.models.store.layout import TOKENIZER_NAME
 from gguf_server.models.store.manifest import Tokenizer
 from gguf_server.models.tokenizer import (
@@ -13,6 +13,7 @@ from gguf_server.models.tokenizer import (
     base_models,
     read_template,
     small_files,
+    template_files,
     tokenizer_files,
 )
 
@@ -35,11 +36,11 @@ def base_template(
 ) -> Tokenizer:
     """The base model's, with the tokenizer that it goes with. Raises ``NoTemplate``."""
     for base in base_models(model, named_in_file, ask):
-        files = tokenizer_files(base.files)
-        paths = tuple(f"{TOKENIZER_NAME}/{file.path}" for file in files)
-        _bring(delivery, [Item(base, *each) for each in zip(files, paths, strict=True)])
+        files = template_files(base.files)
+        paths = _bring(delivery, base, files)
         names = {file.path for file in files}
         if text := read_template(delivery.directory / TOKENIZER_NAME, names):
+            paths = _bring(delivery, base, tokenizer_files(base.files))
             delivery.write(_PATH, text)
             all_paths = tuple(sorted({*paths, _PATH}))
             return Tokenizer(base.name, base.commit, reason, all_paths, _PATH)
@@ -47,8 +48,11 @@ def base_template(
     raise AssertionError  # base_models ends with NoTemplate
 
 
-def _bring(delivery: Delivery, items: Sequence[Item]) -> None:
+def _bring(delivery: Delivery, base: Repository, files: Sequence[RemoteFile]) -> list[str]:
+    """Their paths."""
+    items = [Item(base, file, f"{TOKENIZER_NAME}/{file.path}") for file in files]
     try:
         delivery.bring(items, "tokenizer")
-    except (FetchFailed, ModelUnavailable) as exc:
+    except ModelUnavailable as exc:
         raise NoTemplate(f"its base model cannot be had: {exc.message}") from exc
+    return [item.path for item in items]

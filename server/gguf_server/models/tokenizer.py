@@ -1,11 +1,11 @@
 """The small files beside a model, and who has the chat template that a model file lacks."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from gguf_server.errors import StartupError
+from gguf_server.errors import FetchFailed, StartupError
 from gguf_server.models.listing import RemoteFile, Repository
 
 Mode = Literal["auto", "always", "never"]
@@ -30,6 +30,7 @@ _CONFIG_FILES = frozenset({"config.json", "generation_config.json"})
 _LEGAL_PREFIXES = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 _MAX_TOKENIZER_BYTES = 64 << 20  # the largest vocabularies take half of it
 _MAX_TEXT_BYTES = 4 << 20
+_MAX_LEGAL_TEXTS = 8
 _MAX_LEVELS = 2
 
 
@@ -37,18 +38,20 @@ class NoTemplate(Exception):
     """Nobody has a chat template for this model; the message says why."""
 
 
-def small_files(files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
+def small_files(files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
     """What a model's repository has beside it that is worth having."""
-    return tuple(file for file in files if _is_tokenizer_file(file) or _is_legal_text(file))
+    legal = [file for file in files if _is_legal_text(file)]
+    return (*tokenizer_files(files), *legal[:_MAX_LEGAL_TEXTS])
 
 
-def tokenizer_files(files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
+def tokenizer_files(files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
     """What a base model's repository has that a model file may lack."""
     return tuple(file for file in files if _is_tokenizer_file(file))
 
 
-def may_have_template(files: Iterable[RemoteFile]) -> bool:
-    return any(file.path in _TEMPLATE_FILES for file in files)
+def template_files(files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """Those that may have the chat template; where there are none, it has none."""
+    return tuple(file for file in tokenizer_files(files) if file.path in _TEMPLATE_FILES)
 
 
 def base_models(
@@ -62,7 +65,7 @@ def base_models(
     name, named = model.name, model.base_models or tuple(named_in_file)
     for _ in range(_MAX_LEVELS):
         base = _asked(ask, _only(name, named))
-        if may_have_template(base.files):
+        if template_files(base.files):
             yield base
         if not _is_quantized(base):
             raise NoTemplate(f"its base model {base.name} has none either")
@@ -79,7 +82,8 @@ def read_template(directory: Path, names: Collection[str]) -> str:
         for name in (_TEMPLATE_JSON, _TOKENIZER_CONFIG)
         if name in names
     )
-    return next(filter(None, found), "")
+    text = next(filter(None, found), "")
+    return text.encode("utf-8", "replace").decode()  # JSON may hold halves of characters
 
 
 def _template_in(path: Path) -> str:
@@ -111,8 +115,11 @@ def _only(name: str, named: Sequence[str]) -> str:
 
 
 def _asked(ask: Callable[[str], Repository], name: str) -> Repository:
+    """A hub that fails this time is no answer: a model without its template would stay so."""
     try:
         return ask(name)
+    except FetchFailed:
+        raise
     except StartupError as exc:
         raise NoTemplate(f"its base model cannot be had: {exc.message}") from exc
 

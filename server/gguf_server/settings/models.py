@@ -1,17 +1,17 @@
 """Options about models: which one, from where, and where they are kept."""
 
+import os.path
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from gguf_server.errors import SettingsError
 from gguf_server.models.choice import Wanted
-from gguf_server.models.reference import Reference, parse_reference
+from gguf_server.models.quantization import canonical, is_known
+from gguf_server.models.reference import Reference, parse_reference, with_revision
+from gguf_server.models.tokenizer import Mode
 from gguf_server.options import duration, option, size, switch, texts, whole, word
 from gguf_server.settings.declared import Declared
 from gguf_server.settings.environment import cache_dir
-
-TokenizerMode = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,9 @@ class StoreSettings(Declared):
 
     @property
     def models_path(self) -> Path:
-        return Path(self.models_dir) if self.models_dir else cache_dir() / "models"
+        if not self.models_dir:
+            return cache_dir() / "models"
+        return Path(os.path.expanduser(self.models_dir))  # noqa: PTH111  (~nobody is no traceback)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,8 @@ class SourceSettings(StoreSettings):
         (), texts, "quantizations that will do, best first; default: Q8_0,Q6_K,...", "LIST"
     )
     max_bytes: int | None = option(None, size, "largest model that will do: 24GB, 22GiB", "N")
-    tokenizer: TokenizerMode = word(  # noqa: RUF009  (makes a field)
-        "auto", TokenizerMode, "tokenizer and chat template from the base model"
+    tokenizer: Mode = word(  # noqa: RUF009  (makes a field)
+        "auto", Mode, "tokenizer and chat template from the base model"
     )
     offline: bool = switch("never ask the hub", has_variable=True)
 
@@ -53,7 +55,7 @@ class SourceSettings(StoreSettings):
         if parsed.revision and parsed.revision != self.revision:
             msg = f"--revision {self.revision} contradicts {self.model}; say it once"
             raise SettingsError(msg)
-        return Reference(parsed.repository, self.revision, parsed.selector)
+        return with_revision(parsed, self.revision)
 
 
 def wanted(settings: SourceSettings, reference: Reference) -> Wanted:
@@ -80,6 +82,9 @@ class FetchSettings(SourceSettings):
     def check(self) -> None:
         if not self.model:
             msg = "there is no model to fetch; name one: gguf-server fetch org/repo"
+            raise SettingsError(msg)
+        if self.dry_run and self.offline:
+            msg = "--dry-run asks the hub what would be fetched, and --offline forbids it"
             raise SettingsError(msg)
 
 
@@ -115,3 +120,10 @@ class CleanSettings(StoreSettings):
     )
     yes: bool = switch("do it; without, only say what would go")
     json: bool = switch("print JSON")
+
+    def check(self) -> None:
+        """A misspelled name would let go what it was to keep."""
+        for each in self.keep_quant:
+            if not is_known(canonical(each)):
+                msg = f"{each!r} is no quantization to keep; give names such as Q8_0,Q6_K"
+                raise SettingsError(msg)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gguf_server.errors import FetchCrashed, startup_error
+from gguf_server.models.foreign import printable
 from gguf_server.models.progress import Progress
 
 FETCH_COMMAND = (sys.executable, "-m", "gguf_server", "fetch", "--json", "--end-with-parent")
+_MAX_LINE_BYTES = 1 << 20
 _GOODBYE_SECONDS = 3.0  # to let go of its lease, so that another machine need not wait
 _log = logging.getLogger(__name__)
 
@@ -41,37 +43,42 @@ async def fetch(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        limit=_MAX_LINE_BYTES,
     )
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        _, answer = await asyncio.gather(_follow(process.stderr, report), process.stdout.read())
+        last, answer = await asyncio.gather(_follow(process.stderr, report), process.stdout.read())
         code = await process.wait()
     finally:
         await _end(process)
-    return _understood(answer, code)
+    return _understood(answer, code, last)
 
 
-def _understood(text: bytes, code: int) -> Answer:
+def _understood(text: bytes, code: int, last: str) -> Answer:
     try:
         answer = msgspec.json.decode(text, type=Answer)
     except msgspec.MsgspecError:
         how = f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}"
-        msg = f"the process that fetches the model {how}; what has arrived is kept, start again"
+        said = f" ({last})" if last else ""
+        msg = f"the process that fetches {how}{said}; what has arrived is kept, start again"
         raise FetchCrashed(msg) from None
     if answer.error is not None:
         raise startup_error(answer.error.code, answer.error.message)
     return answer
 
 
-async def _follow(stderr: asyncio.StreamReader, report: Callable[[Progress], None]) -> None:
-    """A line is how far it is, or something for the log."""
+async def _follow(stderr: asyncio.StreamReader, report: Callable[[Progress], None]) -> str:
+    """A line is how far it is, or something for the log; the last of those is returned."""
     decoder = msgspec.json.Decoder(Progress)
+    last = ""
     async for line in stderr:
         try:
             report(decoder.decode(line))
         except msgspec.MsgspecError:
-            _log.debug("fetch: %s", line.decode("utf-8", "replace").rstrip())
+            last = printable(line.decode("utf-8", "replace"))
+            _log.info("fetch: %s", last)
+    return last
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

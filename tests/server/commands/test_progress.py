@@ -39,11 +39,11 @@ def test_a_bar_says_what_how_much_and_how_fast_and_leaves_nothing_behind() -> No
     with shown(stream, as_json=False) as report:
         report(Progress("resolve"))
         report(Progress("download", "m.gguf", 1_000_000, 4_000_000))
-        report(Progress("download", "m.gguf", 3_000_000, 4_000_000))
+        report(Progress("download", "m.gguf", 3_000_000, 4_000_000, 500_000))
     text = stream.getvalue()
     assert "asking the hub" in text
-    assert "downloading m.gguf:  25%" in text
-    assert "1.00M/4.00M" in text
+    assert "25 %, 1.0 MB of 4.0 MB, 0 B/s  downloading m.gguf " in text
+    assert "75 %, 3.0 MB of 4.0 MB, 500 kB/s, 2 s left  downloading m.gguf " in text
     assert text.endswith("\r"), "the last line is wiped"
 
 

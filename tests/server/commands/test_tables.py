@@ -48,7 +48,7 @@ def test_ls_shows_models_what_arrives_and_what_is_not_ours(root: Path, capsys) -
         "MODEL            REVISION         SIZE   VERIFIED  LAST USED",
         "org/repo:Q8_0    aaaaaaaa (main)  10 kB  yes       40 days ago",
         "org/repo:Q4_K_M  aaaaaaaa (main)  9 kB   yes       40 days ago",
-        "org/late: 4 kB have arrived; gguf-server fetch org/late goes on",
+        "org/late: 4 kB have arrived of a fetch; run it again and it goes on there",
         f"{root}/flat.gguf (5.0 MB) is not from a hub",
     ]
 

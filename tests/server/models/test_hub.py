@@ -4,10 +4,11 @@ import shutil
 import ssl
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 
 from gguf_server.errors import (
     HubUnreachable,
@@ -18,7 +19,6 @@ from gguf_server.errors import (
     SettingsError,
 )
 from gguf_server.models.hub import client
-from gguf_server.models.hub.answers import is_safe_path
 from gguf_server.models.hub.client import Hub
 from gguf_server.models.listing import RemoteFile, Repository
 from tests.hub.content import File
@@ -116,31 +116,25 @@ def test_parameters_are_what_the_hub_has_counted(hub, repository, total, expecte
     assert ask().num_params == expected
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("/etc/passwd", "../x.gguf", "a/../../x.gguf", "a//b.gguf", "a/./b", "", "a/", "."),
-        *("a\\b.gguf", "a\nb.gguf", "a\x00b", "a\x1bb", "\ud800.gguf", "x" * 256),
-        *("manifest.json", ".used", ".partial/x", ".lease", ".gitattributes", "a/.b"),
-    ],
-)
-def test_paths_that_lead_elsewhere_or_are_ours_are_left_out(path):
-    assert not is_safe_path(path)
-
-
-@pytest.mark.parametrize(
-    "path", ["a.gguf", "q8/a b.gguf", "模型.gguf", "sub/manifest.json", "a..b"]
-)
-def test_other_paths_are_fine(path):
-    assert is_safe_path(path)
-
-
 def test_a_listing_has_only_what_can_be_stored_and_verified(hub, repository, model):
     repository.commit(
-        {"../evil.gguf": File(model), "manifest.json": File(model), "a.gguf": File(model)}
+        {"../evil.gguf": File(model), "a.gguf": File(model)}
         | {"b.gguf": File(model, claimed_sha256="nonsense")}
     )
     assert [file.path for file in ask().files] == ["a.gguf"]
+
+
+def test_a_listing_cannot_take_the_manifests_place_nor_name_a_file_twice(hub, repository, model):
+    repository.commit({"manifest.json/x.gguf": File(model), "a.gguf": File(model)})
+    assert [file.path for file in ask().files] == ["a.gguf"]
+
+
+def test_a_location_that_is_no_web_address_is_refused(hub, repository, monkeypatch):
+    url = "file:///etc/passwd"
+    found = SimpleNamespace(location=url)
+    monkeypatch.setattr(HfApi, "get_hf_file_metadata", lambda *_, **__: found)
+    with pytest.raises(HubUnreachable, match=r"does not answer as a hub \(it sends to file://\)"):
+        Hub().locate("org/repo", "main", "m.gguf")
 
 
 def test_a_branch_a_tag_and_a_commit_are_revisions(hub, repository, model):

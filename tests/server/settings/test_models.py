@@ -64,6 +64,27 @@ def test_an_error_names_the_flag_or_the_variable_that_is_wrong() -> None:
         fetch({"GGUF_MAX_BYTES": "much"}, model="org/repo")
 
 
+def test_what_can_be_no_revision_is_refused_at_once() -> None:
+    with pytest.raises(SettingsError, match="'main:Q4_0' is no revision; give a branch"):
+        _ = fetch(model="org/repo", revision="main:Q4_0").source
+
+
+def test_a_name_to_keep_that_is_none_is_refused_before_it_lets_everything_go() -> None:
+    with pytest.raises(SettingsError, match="'Q80' is no quantization to keep"):
+        CleanSettings.read({"keep_quant": "Q8_0,Q80"}, {})
+    assert CleanSettings.read({"keep_quant": "ud-q4_k_xl"}, {}).keep_quant == ("ud-q4_k_xl",)
+
+
+def test_a_preview_needs_the_hub() -> None:
+    with pytest.raises(SettingsError, match="--dry-run asks the hub"):
+        fetch(model="org/repo", dry_run="on", offline="on")
+
+
+def test_the_home_directory_may_be_meant(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert LsSettings.read({"models_dir": "~/m"}, {}).models_path == Path("/home/me/m")
+
+
 def test_no_variable_makes_clean_delete() -> None:
     environ = {"GGUF_YES": "on", "GGUF_DRY_RUN": "on", "GGUF_JSON": "on"}
     settings = CleanSettings.read({}, environ)

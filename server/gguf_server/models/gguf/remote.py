@@ -1,8 +1,12 @@
 """Bytes of a file on a hub, a range at a time."""
 
+import random
+import time
+
 import httpx2
 
 from gguf_server.errors import HubUnreachable
+from gguf_server.models.retry import pause_seconds
 from gguf_server.models.source import Location, Source
 
 _MAX_ATTEMPTS = 4
@@ -22,7 +26,9 @@ class RemoteBytes:
     def read(self, offset: int, count: int) -> bytes:
         """Raises ``HubUnreachable`` after some attempts."""
         fault = ""
-        for _ in range(_MAX_ATTEMPTS):
+        for attempt in range(_MAX_ATTEMPTS):
+            if attempt:
+                time.sleep(pause_seconds(attempt, None, random.random()))  # noqa: S311
             try:
                 data, fault = self._ask(offset, count)
             except httpx2.TransportError as exc:

@@ -1,20 +1,18 @@
 """A model in several files: do they belong together?"""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from gguf_server.errors import ModelFileError
+from gguf_server.models.candidates import SPLIT
 from gguf_server.models.gguf.header import Header
 from gguf_server.models.gguf.reader import read_header
 from gguf_server.models.gguf.source import FileBytes
 
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
-
 
 def part_paths(path: Path) -> list[Path]:
     """All parts of the split that this is the first of; the file itself where it is no split."""
-    found = _PART.fullmatch(path.name)
+    found = SPLIT.fullmatch(path.name)
     if not found:
         return [path]
     count = int(found["count"])
@@ -27,7 +25,7 @@ def part_paths(path: Path) -> list[Path]:
 
 def read_headers(path: Path) -> list[Header]:
     """Of a file, or of all parts of a split. Raises ``ModelFileError``."""
-    found = _PART.fullmatch(path.name)
+    found = SPLIT.fullmatch(path.name)
     if found and int(found["number"]) != 1:
         first = part_paths(path)[0].name
         msg = f"{path} is part {int(found['number'])} of a split model; name the first: {first}"

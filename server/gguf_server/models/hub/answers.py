@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from huggingface_hub import ModelInfo
 from huggingface_hub.hf_api import RepoSibling
 
+from gguf_server.models.foreign import is_safe_path
 from gguf_server.models.listing import RemoteFile, Repository
-from gguf_server.models.store.manifest import MANIFEST_NAME
+from gguf_server.models.store.layout import MANIFEST_NAME
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _BASE_MODEL_TAG = "base_model:"
 _LICENSE_TAG = "license:"
-_MAX_NAME_BYTES = 255  # what file systems take
 
 
 def repository_of(info: ModelInfo) -> Repository:
@@ -28,24 +28,10 @@ def repository_of(info: ModelInfo) -> Repository:
     return Repository(
         name=info.id,
         commit=str(info.sha),
-        files=tuple(_files(info.siblings or ())),
+        files=tuple({file.path: file for file in _files(info.siblings or ())}.values()),
         base_models=_base_models(getattr(card, "base_model", None), tags),
         license=_license(getattr(card, "license", None), tags),
         num_params=num_params if isinstance(num_params, int) and num_params > 0 else None,
-    )
-
-
-def is_safe_path(path: str) -> bool:
-    """Stays inside its directory, and is none of the names that we use there ourselves."""
-    parts = path.split("/")
-    return (
-        path != MANIFEST_NAME
-        and path.isprintable()
-        and "\\" not in path
-        and all(
-            part and not part.startswith(".") and len(part.encode()) <= _MAX_NAME_BYTES
-            for part in parts
-        )
     )
 
 
@@ -56,7 +42,8 @@ def _files(siblings: Iterable[RepoSibling]) -> Iterable[RemoteFile]:
         blob_id = "" if sha256 else each.blob_id
         is_verifiable = _is_hash(_SHA256, sha256) or _is_hash(_COMMIT, blob_id)
         size = each.lfs.size if each.lfs else each.size
-        if is_verifiable and isinstance(size, int) and size >= 0 and is_safe_path(each.rfilename):
+        is_storable = is_safe_path(each.rfilename) and each.rfilename.split("/")[0] != MANIFEST_NAME
+        if is_verifiable and isinstance(size, int) and size >= 0 and is_storable:
             yield RemoteFile(each.rfilename, size, sha256, blob_id or "")
 
 

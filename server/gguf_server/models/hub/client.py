@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Self, TypeVar
 from urllib.parse import urljoin
 
@@ -21,6 +22,7 @@ from gguf_server.models.hub.answers import repository_of
 from gguf_server.models.hub.refusals import FAILURES, Question, is_transient, refusal
 from gguf_server.models.listing import RemoteFile, Repository
 from gguf_server.models.reference import DEFAULT_REVISION
+from gguf_server.models.retry import retry_after_seconds
 from gguf_server.models.source import Location
 
 _NAME = "gguf-server"
@@ -95,7 +97,11 @@ class Hub:
 
         def ask() -> str:
             found = self._api.get_hf_file_metadata(url=url, timeout=_READ_SECONDS)
-            return urljoin(url, found.location)
+            location = httpx2.URL(urljoin(url, found.location))
+            if location.scheme not in ("http", "https"):
+                msg = f"it sends to {location.scheme}://"
+                raise ValueError(msg)
+            return str(location)
 
         location = self._answer(ask, repository, commit)
         is_hub = httpx2.URL(location).origin == httpx2.URL(self.endpoint).origin
@@ -185,6 +191,6 @@ def _patiently(ask: Callable[[], _Answer]) -> _Answer:
 
 def _pause(exc: Exception, seconds: float) -> float:
     """With jitter: a cluster's pods start together. A server that says when is believed."""
-    wanted = exc.response.headers.get("retry-after", "") if isinstance(exc, HfHubHTTPError) else ""
-    retry_after = min(float(wanted), _MAX_RETRY_AFTER_SECONDS) if wanted.isdigit() else 0.0
-    return max(retry_after, seconds * random.uniform(0.5, 1.0))  # noqa: S311
+    headers = exc.response.headers if isinstance(exc, HfHubHTTPError) else {}
+    wanted = retry_after_seconds(headers, datetime.now(UTC)) or 0.0
+    return max(min(wanted, _MAX_RETRY_AFTER_SECONDS), seconds * random.uniform(0.5, 1.0))  # noqa: S311

@@ -22,6 +22,7 @@ from gguf_server.errors import (
     SettingsError,
     StartupError,
 )
+from gguf_server.models.foreign import printable
 
 # All that a call of the library may raise: an answer in an unexpected shape ends as one of the
 # built-in errors.
@@ -31,6 +32,7 @@ FAILURES = (
     OSError,
     AttributeError,
     LookupError,
+    RecursionError,
     TypeError,
     ValueError,
 )
@@ -128,8 +130,9 @@ def _status_line(exc: HfHubHTTPError, asked: Question) -> StartupError:
         return HubUnreachable(
             f"{asked.endpoint} answers {status} at every attempt; try again later"
         )
+    reason = printable(exc.response.reason_phrase)
     return HubUnreachable(
-        f"{asked.endpoint} answers {status} {exc.response.reason_phrase} for {asked.repository};"
+        f"{asked.endpoint} answers {status} {reason} for {asked.repository};"
         " check HF_ENDPOINT and the permissions of HF_TOKEN"
     )
 
@@ -158,6 +161,5 @@ def _cause(exc: BaseException | None, kinds: tuple[type[Exception], ...]) -> Bas
 
 
 def _detail(exc: Exception) -> str:
-    """On one line, however long and wild the server's words are."""
-    text = " ".join(str(exc).split()) or type(exc).__name__
-    return "".join(letter for letter in text if letter.isprintable())[:_MAX_DETAIL]
+    """However long and wild the server's words are."""
+    return (printable(str(exc)) or type(exc).__name__)[:_MAX_DETAIL]

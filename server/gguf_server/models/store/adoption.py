@@ -2,19 +2,20 @@
 
 import contextlib
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from gguf_server.models.foreign import is_plain_file
 from gguf_server.models.listing import RemoteFile
+from gguf_server.models.progress import CountBytes
 from gguf_server.models.store.layout import PARTIALS_NAME
 from gguf_server.models.store.store import Store
 from gguf_server.models.transfer.hashing import matches
 
-Report = Callable[[int], None]
 
-
-def adopt(store: Store, file: RemoteFile, target: Path, report: Report = lambda _: None) -> bool:
+def adopt(
+    store: Store, file: RemoteFile, target: Path, report: CountBytes = lambda _: None
+) -> bool:
     """True if the file, verified, lies at ``target`` now.
 
     It is linked there: the one that was found stays where it is. Only what is in large-file storage
@@ -22,14 +23,12 @@ def adopt(store: Store, file: RemoteFile, target: Path, report: Report = lambda 
     """
     if not file.sha256 or not file.size_bytes:
         return False
-    if _is_file_of(target, file.size_bytes) and matches(target, file, report):
+    if _is_file_of(target, file.size_bytes) and _matches(target, file, report):
         return True  # a fetch was stopped before it could say so
-    known = _known_hashes(store)
+    others = _known_hashes(store)
     for path in _of_size(store.root, file.size_bytes):
-        sha256 = known.get(_identity(path))
-        if path == target or (sha256 is not None and sha256 != file.sha256):
-            continue
-        if sha256 == file.sha256 or matches(path, file, report):
+        is_another = others.get(_identity(path), file.sha256) != file.sha256
+        if path != target and not is_another and _matches(path, file, report):
             _link(path, target)
             return True
     return False
@@ -39,7 +38,9 @@ Identity = tuple[int, int, int, int]
 
 
 def _known_hashes(store: Store) -> dict[Identity, str]:
-    """Of files that were verified and have not been touched since."""
+    """Of files that were verified and have not been touched since: enough to pass over those that
+    are something else, and not enough to believe one that is what we look for.
+    """
     known = {}
     for revision in store.revisions():
         for file in revision.manifest.files:
@@ -65,18 +66,24 @@ def _of_size(root: Path, size_bytes: int) -> Iterator[Path]:
                 yield path
 
 
-def _is_file_of(path: Path, size_bytes: int) -> bool:
+def _matches(path: Path, file: RemoteFile, report: CountBytes) -> bool:
+    """Not where it cannot be read: it may be somebody else's."""
     try:
-        status = path.lstat()
+        return matches(path, file, report)
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == size_bytes
+
+
+def _is_file_of(path: Path, size_bytes: int) -> bool:
+    with contextlib.suppress(OSError):
+        return is_plain_file(path) and path.stat().st_size == size_bytes
+    return False
 
 
 def _link(path: Path, target: Path) -> None:
     """A hard link, else a relative symbolic one: some file systems have no hard links."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.link")
+    temporary = target.with_name(f".{os.getpid()}.link")  # short: the name may be as long as it can
     temporary.unlink(missing_ok=True)
     try:
         temporary.hardlink_to(path)

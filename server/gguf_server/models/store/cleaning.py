@@ -1,7 +1,7 @@
 """What may go. Nothing here deletes; each verdict says why.
 
 A model (one quantization of one revision) goes when a rule says so:
-* ``keep_quantizations``: its quantization is none of these;
+* ``keep_quantizations``: its quantization is none of these (one without a name stays);
 * ``keep_revisions``: its revision is not among the newest so many of the repository;
 * ``older_than_seconds``: it was last used longer ago. Beside another rule it restricts that one.
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gguf_server.models.quantization import canonical
+from gguf_server.models.quantization import canonical, is_meant
 from gguf_server.models.store.manifest import StoredModel
 from gguf_server.models.store.store import Revision
 
@@ -77,7 +77,7 @@ def _by_rules(
 ) -> tuple[bool, str]:
     kept = {canonical(each) for each in rules.keep_quantizations}
     reasons = []
-    if kept and canonical(model.label) not in kept:
+    if kept and model.label and not any(is_meant(canonical(model.label), each) for each in kept):
         reasons.append(f"is not {' or '.join(sorted(kept))}")
     if not is_new:
         reasons.append(f"is not among the newest {rules.keep_revisions}")

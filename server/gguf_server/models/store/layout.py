@@ -1,7 +1,8 @@
 """Names in the model directory. Whatever is not of this form is somebody else's.
 
-``<root>/<org>/<repo>/<commit>/<files>`` with ``manifest.json`` and ``.used``; beside the commits
-``.partial`` with what has not wholly arrived, and ``.lease``.
+``<root>/<org>/<repo>/<commit>/<files>`` with ``.used``, which is made first, and ``manifest.json``,
+which is written last; beside the commits ``.partial`` with what has not wholly arrived, and
+``.lease``.
 """
 
 import os
@@ -10,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from gguf_server.errors import StorageUnusable
+
 PARTIALS_NAME = ".partial"
 LEASE_NAME = ".lease"
 USED_NAME = ".used"
+MANIFEST_NAME = "manifest.json"
 TOKENIZER_NAME = "tokenizer"
 BLOCK_BYTES = 512  # of st_blocks, whatever the file system's are
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -25,14 +29,29 @@ def repository_directories(root: Path) -> Iterator[Path]:
 
 
 def revision_directories(root: Path) -> Iterator[Path]:
-    """Directories that are named like a commit, in the right place."""
+    """Those that a fetch made, be they finished or not. Other tools name theirs by commits, too."""
     for repository in repository_directories(root):
-        yield from (each for each in _directories(repository) if _COMMIT.fullmatch(each.name))
+        for each in _directories(repository):
+            is_ours = (each / USED_NAME).is_file() or (each / MANIFEST_NAME).is_file()
+            if is_ours and _COMMIT.fullmatch(each.name):
+                yield each
 
 
 def repository_name(root: Path, directory: Path) -> str:
     """``org/repo``, from a directory of a repository or of one of its revisions."""
     return "/".join(directory.relative_to(root).parts[:2])
+
+
+def refuse_links(root: Path, path: Path) -> None:
+    """Raises ``StorageUnusable`` where a directory between the two, or ``path``, is a link: who may
+    write here could have us write elsewhere.
+    """
+    below = path.relative_to(root).parts
+    for count in range(1, len(below) + 1):
+        each = root.joinpath(*below[:count])
+        if each.is_symlink():
+            msg = f"{each} is a link; only {root} itself may be one, replace it"
+            raise StorageUnusable(msg)
 
 
 def _directories(path: Path) -> list[Path]:

@@ -2,10 +2,10 @@
 
 from msgspec import Struct
 
+from gguf_server.models.foreign import is_safe_path
 from gguf_server.models.listing import RemoteFile
 
 FORMAT = 1
-MANIFEST_NAME = "manifest.json"
 
 
 class StoredFile(Struct, frozen=True):
@@ -56,3 +56,18 @@ class Manifest(Struct, frozen=True, kw_only=True):
     tokenizer: Tokenizer | None = None
     license: str = ""
     num_params: int | None = None
+
+
+def is_sound(manifest: Manifest) -> bool:
+    """Of our format, and no path in it leads out of its directory: others may have written it."""
+    templates = [manifest.tokenizer.chat_template] if manifest.tokenizer else []
+    paths = [
+        *(path for model in manifest.models for path in model.paths),
+        *(file.path for file in manifest.files),
+        *(path for path in templates if path),
+    ]
+    return (
+        manifest.format == FORMAT
+        and all(model.paths for model in manifest.models)
+        and all(is_safe_path(path) for path in paths)
+    )

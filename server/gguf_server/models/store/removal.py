@@ -9,8 +9,14 @@ from typing import Never
 import msgspec
 
 from gguf_server.models.store.cleaning import Verdict
-from gguf_server.models.store.layout import BLOCK_BYTES, LEASE_NAME, PARTIALS_NAME, USED_NAME
-from gguf_server.models.store.manifest import MANIFEST_NAME, StoredModel
+from gguf_server.models.store.layout import (
+    BLOCK_BYTES,
+    LEASE_NAME,
+    MANIFEST_NAME,
+    PARTIALS_NAME,
+    USED_NAME,
+)
+from gguf_server.models.store.manifest import StoredModel
 from gguf_server.models.store.rests import our_repositories
 from gguf_server.models.store.store import Store, write_manifest
 from gguf_server.models.transfer.lease import Holder, hold
@@ -105,9 +111,16 @@ def _remove_model(store: Store, directory: Path, model: StoredModel) -> None:
         files = tuple(file for file in manifest.files if file.path not in gone)
         write_manifest(directory, msgspec.structs.replace(manifest, models=remaining, files=files))
     for path in gone:
-        (directory / path).unlink(missing_ok=True)
-        _remove_empty((directory / path).parent, store.root)
+        if _is_inside(directory, path):
+            (directory / path).unlink(missing_ok=True)
+            _remove_empty((directory / path).parent, store.root)
     _remove_empty(directory.parent / PARTIALS_NAME, store.root)
+
+
+def _is_inside(directory: Path, path: str) -> bool:
+    """No directory on the way is a link to elsewhere."""
+    parent = (directory / path).parent
+    return parent.resolve() == directory.resolve() / parent.relative_to(directory)
 
 
 def _remove_empty(directory: Path, root: Path) -> None:

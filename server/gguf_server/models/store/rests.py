@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from gguf_server.models.foreign import is_plain_file
 from gguf_server.models.store.cleaning import Rest
 from gguf_server.models.store.layout import (
     BLOCK_BYTES,
     LEASE_NAME,
+    MANIFEST_NAME,
     PARTIALS_NAME,
     repository_directories,
     repository_name,
@@ -53,28 +55,34 @@ def partials(store: Store) -> list[Rest]:
 
 def foreign_models(store: Store) -> list[Path]:
     """GGUF files that no fetch put there: the flat layout of other tools."""
-    ours = {
-        revision.directory / file.path
-        for revision in store.revisions()
-        for file in revision.manifest.files
-    }
+    ours = set(revision_directories(store.root))
     found = []
     for directory, names, files in os.walk(store.root):
-        names[:] = sorted(name for name in names if name != PARTIALS_NAME)
-        paths = (Path(directory, name) for name in sorted(files) if name.endswith(".gguf"))
-        found += [path for path in paths if path not in ours and path.is_file()]
+        at = Path(directory)
+        names[:] = sorted(name for name in names if name != PARTIALS_NAME and at / name not in ours)
+        paths = (at / name for name in sorted(files) if name.lower().endswith(".gguf"))
+        found += [path for path in paths if path.is_file()]
     return found
 
 
+def unreadable(store: Store) -> list[Path]:
+    """Manifests that are damaged, or a later version's. What is beside them stays as it is."""
+    paths = (each / MANIFEST_NAME for each in revision_directories(store.root))
+    return [path for path in paths if path.exists() and store.revision(path.parent) is None]
+
+
 def _partials(root: Path) -> Iterator[Path]:
+    """Files, nothing else, and not behind a link."""
     for repository in repository_directories(root):
-        with suppress(OSError):
-            yield from sorted((repository / PARTIALS_NAME).iterdir())
+        directory = repository / PARTIALS_NAME
+        if directory.is_dir() and not directory.is_symlink():
+            with suppress(OSError):
+                yield from sorted(each for each in directory.iterdir() if is_plain_file(each))
 
 
 def _unpublished(store: Store) -> Iterator[Path]:
     for directory in revision_directories(store.root):
-        if store.revision(directory) is None:
+        if not (directory / MANIFEST_NAME).exists():
             yield directory
 
 

@@ -12,17 +12,19 @@ import msgspec
 from gguf_server.errors import ModelUnavailable, StorageUnusable
 from gguf_server.models.candidates import Candidate
 from gguf_server.models.choice import Wanted, choose
+from gguf_server.models.foreign import is_plain_file
+from gguf_server.models.meter import Meter
 from gguf_server.models.reference import Reference
-from gguf_server.models.store.layout import USED_NAME, revision_directories
-from gguf_server.models.store.manifest import (
-    FORMAT,
+from gguf_server.models.store.layout import (
     MANIFEST_NAME,
-    Manifest,
-    StoredFile,
-    StoredModel,
+    PARTIALS_NAME,
+    USED_NAME,
+    refuse_links,
+    revision_directories,
 )
+from gguf_server.models.store.manifest import Manifest, StoredFile, StoredModel, is_sound
 from gguf_server.models.store.verification import Check, check, check_again
-from gguf_server.models.transfer.syncing import sync_directory
+from gguf_server.models.transfer.disk import sync_directory
 
 _SHORTEST_COMMIT = 7
 _decoder = msgspec.json.Decoder(Manifest)
@@ -79,18 +81,23 @@ class Store:
 
     def revision(self, directory: Path) -> Revision | None:
         """None without a manifest, or with one that is not of ours or of this directory."""
+        path = directory / MANIFEST_NAME
         try:
-            manifest = _decoder.decode((directory / MANIFEST_NAME).read_bytes())
-        except (OSError, msgspec.MsgspecError):
+            manifest = _decoder.decode(path.read_bytes()) if is_plain_file(path) else None
+        except (OSError, msgspec.MsgspecError, RecursionError):
             return None
-        is_ours = (
-            manifest.format == FORMAT
-            and self.revision_directory(manifest.repository, manifest.commit) == directory
-        )
-        return Revision(directory, manifest, _last_used(directory)) if is_ours else None
+        if manifest is None or not is_sound(manifest):
+            return None
+        is_here = self.revision_directory(manifest.repository, manifest.commit) == directory
+        return Revision(directory, manifest, _last_used(directory)) if is_here else None
 
-    def find(self, reference: Reference, wanted: Wanted) -> Stored | Missing:
-        """What the reference means here, without the hub. Takes the quickest way to be sure."""
+    def find(
+        self, reference: Reference, wanted: Wanted, meter: Meter | None = None
+    ) -> Stored | Missing:
+        """What the reference means here, without the hub.
+
+        Files are read only where their times have changed; ``meter`` shows how far that is.
+        """
         revision = self._meant(reference)
         if revision is None:
             return Missing(self._not_here(reference))
@@ -101,9 +108,11 @@ class Store:
             )
         except ModelUnavailable as exc:
             return Missing(exc.message)
-        return self.verified(revision, choice.candidate)
+        return self.verified(revision, choice.candidate, meter)
 
-    def verified(self, revision: Revision, candidate: Candidate) -> Stored | Missing:
+    def verified(
+        self, revision: Revision, candidate: Candidate, meter: Meter | None = None
+    ) -> Stored | Missing:
         """This model of this revision, if every file of it is what it was."""
         manifest = revision.manifest
         model = next((each for each in manifest.models if each.paths == candidate.paths), None)
@@ -113,9 +122,21 @@ class Store:
             return Missing(f"{name} of {manifest.repository} is not here, only {labels or 'none'}")
         template = manifest.tokenizer.chat_template if manifest.tokenizer else ""
         needed = [*model.paths, template] if template else model.paths
-        if fault := self._fault(revision, needed):
+        if fault := self._fault(revision, needed, meter or Meter(lambda _: None)):
             return Missing(fault)
         return _stored(revision, model, template)
+
+    def begin(self, directory: Path) -> None:
+        """Make a revision's directory, as ours: what a fetch leaves there may be cleaned away."""
+        refuse_links(self.root, directory)
+        refuse_links(self.root, directory.parent / PARTIALS_NAME)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            _touch(directory / USED_NAME)
+        except OSError as exc:
+            where = exc.filename or directory
+            msg = f"{where} cannot be written: {exc.strerror}; name another place for models"
+            raise StorageUnusable(msg) from None
 
     def publish(self, manifest: Manifest) -> None:
         """Written last: from now on it is served. What an earlier fetch put there stays."""
@@ -131,18 +152,26 @@ class Store:
     def stamp(self, directory: Path) -> bool:
         """Note that it is used now; False where nothing can be written."""
         try:
-            (directory / USED_NAME).touch()
+            _touch(directory / USED_NAME)
         except OSError:
             return False
         return True
 
     # --- finding -----------------------------------------------------------------------------
 
+    def named_now(self, repository: str, name: str) -> float:
+        """The time to note for a branch or tag: later than all that are noted, whatever the clock
+        of the machine says that noted them.
+        """
+        noted = [each.manifest.revisions.get(name, 0.0) for each in self._revisions_of(repository)]
+        return max(time.time(), max(noted, default=0.0) + 1.0)
+
+    def _revisions_of(self, repository: str) -> list[Revision]:
+        return [each for each in self.revisions() if each.manifest.repository == repository]
+
     def _meant(self, reference: Reference) -> Revision | None:
         """The pinned commit; else the one that the hub named last for this branch or tag."""
-        revisions = [
-            each for each in self.revisions() if each.manifest.repository == reference.repository
-        ]
+        revisions = self._revisions_of(reference.repository)
         wanted = reference.revision_or_default
         named = [each for each in revisions if wanted in each.manifest.revisions]
         if named:
@@ -153,10 +182,10 @@ class Store:
         return pinned[0] if len(pinned) == 1 else None
 
     def _not_here(self, reference: Reference) -> str:
-        others = [
-            each for each in self.revisions() if each.manifest.repository == reference.repository
-        ]
+        others = self._revisions_of(reference.repository)
         if not others:
+            for path in (self.root / reference.repository).glob(f"*/{MANIFEST_NAME}"):
+                return f"{path} is damaged or of a later version"
             return f"{reference.repository} was never fetched into {self.root}"
         known = sorted({name for each in others for name in each.manifest.revisions})
         return (
@@ -164,7 +193,7 @@ class Store:
             f" into {self.root}, only {', '.join(known) or others[0].manifest.commit}"
         )
 
-    def _fault(self, revision: Revision, paths: Sequence[str]) -> str:
+    def _fault(self, revision: Revision, paths: Sequence[str], meter: Meter) -> str:
         """Why these files cannot be served; empty if they can."""
         files = revision.files_of(paths)
         if len(files) != len(set(paths)):
@@ -172,7 +201,9 @@ class Store:
         touched = []
         for file in files:
             state = check(revision.directory, file)
-            if state is Check.TOUCHED and check_again(revision.directory, file):
+            if state is Check.TOUCHED:
+                meter.begin("check", file.path, total_bytes=file.size_bytes)
+            if state is Check.TOUCHED and check_again(revision.directory, file, meter.reach):
                 touched.append(file)
             elif state is not Check.VERIFIED:
                 where = revision.directory / file.path
@@ -195,6 +226,16 @@ class Store:
             write_manifest(
                 revision.directory, msgspec.structs.replace(revision.manifest, files=files)
             )
+
+
+def _touch(path: Path) -> None:
+    """The file itself, not what a link of that name points at."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    number = os.open(path, flags, 0o664)
+    try:
+        os.utime(number)
+    finally:
+        os.close(number)
 
 
 def _last_used(directory: Path) -> float:

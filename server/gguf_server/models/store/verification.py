@@ -1,13 +1,11 @@
 """Is a file still the one whose hash was checked?"""
 
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
+from gguf_server.models.progress import CountBytes
 from gguf_server.models.store.manifest import StoredFile
 from gguf_server.models.transfer.hashing import sha256_of
-
-Report = Callable[[int], None]
 
 
 class Check(Enum):
@@ -30,8 +28,8 @@ def check(directory: Path, file: StoredFile) -> Check:
     return Check.VERIFIED if status.st_mtime_ns == file.modified_ns else Check.TOUCHED
 
 
-def check_again(directory: Path, file: StoredFile, report: Report = lambda _: None) -> bool:
-    """By reading all of it."""
+def check_again(directory: Path, file: StoredFile, report: CountBytes) -> bool:
+    """By reading all of it; ``report`` is told how many bytes have been read."""
     try:
         return sha256_of(directory / file.path, report) == file.sha256
     except OSError:

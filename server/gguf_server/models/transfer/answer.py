@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-from gguf_server.models.transfer.retry import retry_after_seconds
+from gguf_server.models.retry import retry_after_seconds
 
 _OK, _PARTIAL = 200, 206
 _MOVED_ON = (401, 403, 404, 410)  # a signed address that has expired looks so
 _REDIRECTS = range(300, 400)
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_NUMBER = "[0-9]{1,18}"
+_RANGE = re.compile(rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)")
 
 
 class Meaning(Enum):
@@ -51,6 +52,9 @@ def understand(
     if status == _OK:
         if etag and theirs != etag:
             return Answer(Meaning.CHANGED, "its ETag has changed")
+        length = headers.get("content-length", "")
+        if length and length != str(size_bytes):
+            return Answer(Meaning.LATER, f"it sent {length} bytes of something else")
         return Answer(Meaning.WHOLE, etag=theirs)
     detail = f"it answered {status}"
     if status in _MOVED_ON or status in _REDIRECTS:

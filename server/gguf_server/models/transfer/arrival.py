@@ -1,6 +1,5 @@
 """All pieces of one file, over several connections, hashed as they come."""
 
-import errno
 import random
 import socket
 import threading
@@ -11,16 +10,17 @@ import httpx2
 
 from gguf_server.errors import DiskFull, HubUnreachable, StartupError, StorageUnusable
 from gguf_server.models.listing import RemoteFile
+from gguf_server.models.progress import CountBytes, Notice
+from gguf_server.models.retry import MAX_FAILURES, pause_seconds
 from gguf_server.models.sizes import human_bytes
 from gguf_server.models.source import Location, Source
 from gguf_server.models.transfer.answer import Answer, Meaning, understand
 from gguf_server.models.transfer.digest import Digest
+from gguf_server.models.transfer.disk import is_full
 from gguf_server.models.transfer.partial import Partial
-from gguf_server.models.transfer.retry import MAX_FAILURES, pause_seconds
 
 _TICK_SECONDS = 0.05
 _FLUSH_SECONDS = 5.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Changed(Exception):
@@ -39,7 +39,8 @@ class Arrival:
         source: Source,
         file: RemoteFile,
         partial: Partial,
-        report: Callable[[int], None],
+        report: CountBytes,
+        notice: Notice,
         num_connections: int,
     ) -> None:
         self._source = source
@@ -47,6 +48,7 @@ class Arrival:
         self._partial = partial
         self._ledger = partial.ledger
         self._report = report
+        self._notice = notice
         self._num_connections = min(num_connections, max(1, self._ledger.num_pieces))
         self._digest = Digest(file)
         self._lock = threading.Lock()
@@ -156,8 +158,7 @@ class Arrival:
             match answer.meaning:
                 case Meaning.PART:
                     self._remember(answer)
-                    for chunk in response.iter_raw():
-                        self._keep(index, chunk)
+                    self._take_part(response, index)
                 case Meaning.WHOLE:
                     self._take_all(response, answer, index)
                 case Meaning.CHANGED:
@@ -219,17 +220,30 @@ class Arrival:
                 self._location = location
         return location
 
+    @property
+    def _host(self) -> str:
+        return httpx2.URL(self._location.url).host if self._location else "the hub"
+
     def _remember(self, answer: Answer) -> None:
         with self._lock:
             if answer.etag and not self._ledger.etag:
                 self._ledger.etag = answer.etag
 
-    def _keep(self, index: int, data: bytes) -> None:
-        """Never beyond the piece, whatever the server sends."""
+    def _keep(self, index: int, data: bytes) -> bool:
+        """Never beyond the piece, whatever the server sends. Was there room for all of it?"""
         missing = len(self._ledger.piece(index)) - self._ledger.arrived(index)
         if data and missing and not self._stop.is_set():
             self._partial.write(index, data[:missing])
-            self._num_failures = 0
+            self._recovered()
+        return len(data) <= missing
+
+    def _take_part(self, response: httpx2.Response, index: int) -> None:
+        num_there = self._ledger.arrived(index)
+        for chunk in response.iter_raw():
+            if not self._keep(index, chunk):
+                break  # it sends more than was asked for, perhaps without end
+        if self._ledger.arrived(index) == num_there and not self._stop.is_set():
+            self._failed("its answer was empty", None)
 
     def _take_all(self, response: httpx2.Response, answer: Answer, index: int) -> None:
         """The file from its start, on one connection; what is there is passed over."""
@@ -238,7 +252,7 @@ class Arrival:
             if self._taken != {index}:
                 return
         self._remember(answer)
-        offset = 0
+        offset, num_there = 0, self._ledger.num_bytes
         for chunk in response.iter_raw():
             view = memoryview(chunk)
             while view and offset < self._file.size_bytes and not self._stop.is_set():
@@ -248,6 +262,8 @@ class Arrival:
                 there = self._ledger.arrived(at) - (offset - piece.start)
                 self._keep(at, bytes(view[max(0, there) : count]))
                 view, offset = view[count:], offset + count
+        if self._ledger.num_bytes == num_there and not self._stop.is_set():
+            self._failed("its answer ended too early", None)
 
     def _failed(self, detail: str, retry_after: float | None) -> None:
         """Wait, or give up if nothing has come for too many attempts."""
@@ -257,18 +273,25 @@ class Arrival:
         if num_failures > MAX_FAILURES * self._num_connections:
             there, size = human_bytes(self._ledger.num_bytes), human_bytes(self._file.size_bytes)
             msg = (
-                f"{self._file.path} cannot be fetched: {detail};"
+                f"{self._file.path} cannot be fetched from {self._host}: {detail};"
                 f" {there} of {size} are here and kept, run it again and it goes on there"
             )
             raise HubUnreachable(msg)
         turn = -(-num_failures // self._num_connections)
-        self._stop.wait(pause_seconds(turn, retry_after, random.random()))  # noqa: S311
+        pause = pause_seconds(turn, retry_after, random.random())  # noqa: S311
+        self._notice(f"{self._host}: {detail}, failure {num_failures}; again in {pause:.0f} s")
+        self._stop.wait(pause)
+
+    def _recovered(self) -> None:
+        if self._num_failures:
+            self._num_failures = 0
+            self._notice("")
 
     def _storage_error(self, exc: OSError) -> StartupError:
         where = self._partial.path.parent
         missing = self._file.size_bytes - self._ledger.num_bytes
         kept = f"{human_bytes(self._ledger.num_bytes)} are kept, and the next attempt goes on there"
-        if exc.errno in _FULL:
+        if is_full(exc):
             return DiskFull(
                 f"{where} is full: {human_bytes(missing)} more are needed for {self._file.path};"
                 f" make room (gguf-server clean shows what may go). {kept}"

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 STALE_SECONDS = 60.0
+STOPPED_SECONDS = STALE_SECONDS / 2  # whoever was silent for so long writes no more
 _BEAT_SECONDS = 5.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -62,8 +63,8 @@ def _locks_work(directory: Path) -> bool:
         return False
 
 
-def is_stale(path: Path) -> bool:
-    """Has nobody touched it for long? By the file system's own clock: those of machines differ."""
+def is_stale(path: Path, seconds: float = STALE_SECONDS) -> bool:
+    """Was it silent for so long? By the clock of the file system: those of machines differ."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".now-") as now:
             present = os.fstat(now.fileno()).st_mtime
@@ -74,7 +75,7 @@ def is_stale(path: Path) -> bool:
         return True
     except OSError:  # a volume that we may not write to
         return False
-    return present - touched > STALE_SECONDS
+    return present - touched > seconds
 
 
 class Heart:
@@ -108,8 +109,7 @@ class Heart:
 
     @property
     def is_regular(self) -> bool:
-        """Half of what others wait: time enough to stop writing."""
-        return self._clock() - self._last_beat < STALE_SECONDS / 2
+        return self._clock() - self._last_beat < STOPPED_SECONDS
 
     def beat(self) -> None:
         """A heart that missed beats does not recover: who asks must let go and claim anew."""

@@ -1,11 +1,11 @@
 """One file of a repository, verified, at its place."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from gguf_server.errors import BrokenDownload
 from gguf_server.models.listing import RemoteFile
+from gguf_server.models.progress import CountBytes, Notice
 from gguf_server.models.source import Source
 from gguf_server.models.transfer.arrival import Arrival, Changed
 from gguf_server.models.transfer.lease import Lease
@@ -23,10 +23,12 @@ def download(  # noqa: PLR0913  (each is another matter)
     *,
     partials: Path,
     lease: Lease,
-    report: Callable[[int], None] = lambda _: None,
+    report: CountBytes = lambda _: None,
+    notice: Notice = lambda _: None,
     connections: int = CONNECTIONS,
 ) -> str:
-    """Its sha256. ``report`` is told how many bytes are there, those of earlier attempts included.
+    """Its sha256. ``report`` is told how many bytes are there, those of earlier attempts included,
+    ``notice`` what is being waited for, and by an empty text that it came.
 
     Goes on where an earlier process stopped. Raises ``FetchFailed`` or ``StorageError``; what has
     arrived is kept, unless it is wrong.
@@ -35,7 +37,7 @@ def download(  # noqa: PLR0913  (each is another matter)
     for _ in range(_MAX_ATTEMPTS):
         partial = Partial.open(partials, file, lease)
         try:
-            digest = Arrival(source, file, partial, report, connections).run()
+            digest = Arrival(source, file, partial, report, notice, connections).run()
             fault = digest.mismatch
             if not fault:
                 partial.publish(target, file.size_bytes)

@@ -1,15 +1,15 @@
 """Hashes of files as the hub records them: sha256 of large ones, git's blob id of the others."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 from gguf_server.models.listing import RemoteFile
+from gguf_server.models.progress import CountBytes
 
 _READ_BYTES = 1 << 20
 
 
-def matches(path: Path, file: RemoteFile, report: Callable[[int], None] = lambda _: None) -> bool:
+def matches(path: Path, file: RemoteFile, report: CountBytes = lambda _: None) -> bool:
     """Is this the file that the hub's record describes?"""
     if path.stat().st_size != file.size_bytes:
         return False
@@ -18,7 +18,7 @@ def matches(path: Path, file: RemoteFile, report: Callable[[int], None] = lambda
     return blob_id_of(path) == file.blob_id
 
 
-def sha256_of(path: Path, report: Callable[[int], None] = lambda _: None) -> str:
+def sha256_of(path: Path, report: CountBytes = lambda _: None) -> str:
     """``report`` is told how many bytes have been read so far."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_READ_BYTES))

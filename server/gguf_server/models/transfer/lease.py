@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gguf_server.errors import StorageUnusable
+from gguf_server.models.foreign import is_plain_file
 from gguf_server.models.transfer.claim import Heart, boot_id, is_abandoned, is_stale, lock
 
 _POLL_SECONDS = 0.25
@@ -26,11 +28,14 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class Lease:
-    """Ours. ``writer`` names our partial files."""
+    """Ours. ``writer`` names our partial files; ``predecessor`` is the writer from whom the lease
+    was taken, and with it what that one left.
+    """
 
-    def __init__(self, writer: str, heart: Heart) -> None:
+    def __init__(self, writer: str, heart: Heart, predecessor: str = "") -> None:
         self.writer = writer
         self.heart = heart
+        self.predecessor = predecessor
 
 
 @contextmanager
@@ -41,14 +46,13 @@ def hold(
 ) -> Iterator[Lease]:
     """Wait for whoever holds it, telling ``waiting`` who that is, then hold it."""
     writer = secrets.token_hex(4)
-    number = _acquire(
-        path, Holder(writer, socket.gethostname(), os.getpid(), boot_id()), waiting, sleep
-    )
+    us = Holder(writer, socket.gethostname(), os.getpid(), boot_id())
+    number, predecessor = _acquire(path, us, waiting, sleep)
     heart = Heart()
     heart.add(number)
     heart.start()
     try:
-        yield Lease(writer, heart)
+        yield Lease(writer, heart, predecessor)
     finally:
         heart.stop()
         _release(path, number)
@@ -56,7 +60,7 @@ def hold(
 
 def is_held(path: Path) -> bool:
     """Does somebody fetch there now?"""
-    return path.exists() and not _is_abandoned(path)
+    return is_plain_file(path) and not _is_abandoned(path)
 
 
 def holder_of(path: Path) -> Holder:
@@ -68,19 +72,24 @@ def holder_of(path: Path) -> Holder:
 
 def _acquire(
     path: Path, us: Holder, waiting: Callable[[Holder], None], sleep: Callable[[float], None]
-) -> int:
+) -> tuple[int, str]:
+    predecessor = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while (number := _create(path, us)) is None:
-            if _is_abandoned(path):
-                _break(path, us.writer)
-            else:
+            if _is_something_else(path):
+                raise StorageUnusable(f"{path} is no lease of ours; remove it")
+            if not _is_abandoned(path):
                 waiting(holder_of(path))
                 sleep(_POLL_SECONDS)
+            elif (writer := _break(path)) is None:
+                sleep(_POLL_SECONDS)
+            else:
+                predecessor = writer or predecessor
     except OSError as exc:
         msg = f"{exc.filename or path} cannot be written: {exc.strerror}; models need a place to be"
         raise StorageUnusable(msg) from None
-    return number
+    return number, predecessor
 
 
 def _create(path: Path, us: Holder) -> int | None:
@@ -119,16 +128,52 @@ def _is_abandoned(path: Path) -> bool:
     return is_abandoned(path, holder_of(path).boot_id) or is_stale(path)
 
 
-def _break(path: Path, writer: str) -> None:
-    """One of several that try it succeeds."""
-    away = path.with_name(f"{path.name}.{writer}.old")
-    with suppress(FileNotFoundError):
-        path.rename(away)
-        away.unlink()
+def _break(path: Path) -> str | None:
+    """Whose it was; None if it is not ours to break. One at a time: what was abandoned a moment ago
+    may be somebody's by now.
+    """
+    breaking = path.with_name(f"{path.name}.breaking")
+    try:
+        os.close(os.open(breaking, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o664))
+    except FileExistsError:
+        if is_stale(breaking):  # whoever made it is gone
+            breaking.unlink(missing_ok=True)
+        return None
+    try:
+        return _unlink_abandoned(path)
+    except FileNotFoundError:  # released meanwhile
+        return ""
+    finally:
+        breaking.unlink(missing_ok=True)
+
+
+def _unlink_abandoned(path: Path) -> str | None:
+    """The very file that was found abandoned, not one that has taken its place."""
+    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        writer = holder_of(path).writer
+        if not _is_abandoned(path) or not _is_same(path, number):
+            return None
+        path.unlink()
+        return writer
+    finally:
+        os.close(number)
 
 
 def _release(path: Path, number: int) -> None:
     with suppress(OSError):
-        if path.stat().st_ino == os.fstat(number).st_ino:  # nobody has taken it over
+        if _is_same(path, number):  # nobody has taken it over
             path.unlink()
     os.close(number)
+
+
+def _is_same(path: Path, number: int) -> bool:
+    return path.stat().st_ino == os.fstat(number).st_ino
+
+
+def _is_something_else(path: Path) -> bool:
+    """A directory, a link, a pipe: it would be waited for without end."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False

@@ -133,19 +133,22 @@ class Ledger:
         self._map[-_HEAD_BYTES:] = _encoded(self._head)
 
 
-def peek(path: Path) -> tuple[int, int, str]:
-    """Of somebody's partial file: bytes there, bytes in all, the boot id; zeros if unreadable."""
+def peek(path: Path, boot_id: str) -> tuple[int, str]:
+    """Of somebody's partial file: bytes that whoever has this boot id would find there, and the
+    boot id of its owner. Nothing if it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             head = _read_head(file.fileno())
             if head is None:
-                return 0, 0, ""
+                return 0, ""
             start = _start(head.size_bytes)
             length = _length(head.size_bytes) - start - _HEAD_BYTES
             counters = memoryview(os.pread(file.fileno(), length, start)).cast("Q")
-            return sum(counters.tolist()[::2]), head.size_bytes, head.boot_id
+            second = 0 if head.boot_id == boot_id else 1
+            return sum(counters.tolist()[second::2]), head.boot_id
     except (OSError, TypeError):
-        return 0, 0, ""
+        return 0, ""
 
 
 def _read_head(number: int) -> _Head | None:

@@ -6,11 +6,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from gguf_server.errors import HubUnreachable
+from gguf_server.models.foreign import is_plain_file
 from gguf_server.models.listing import RemoteFile
-from gguf_server.models.transfer.claim import boot_id, is_abandoned, lock
+from gguf_server.models.transfer.claim import (
+    STOPPED_SECONDS,
+    boot_id,
+    is_abandoned,
+    is_stale,
+    lock,
+)
+from gguf_server.models.transfer.disk import sync_directory
 from gguf_server.models.transfer.lease import Lease
 from gguf_server.models.transfer.ledger import Ledger, peek
-from gguf_server.models.transfer.syncing import sync_directory
 
 
 class Partial:
@@ -28,8 +35,8 @@ class Partial:
         """Another's that nobody goes on with, the fullest; else an empty one."""
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"{_key(file)}.{lease.writer}"
-        _adopt(directory, file, path)
-        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o664)
+        _adopt(directory, file, path, lease)
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o664)
         lock(number)
         try:
             ledger = _ledger(number, file.size_bytes)
@@ -83,22 +90,37 @@ def _ledger(number: int, size_bytes: int) -> Ledger:
     )
 
 
-def bytes_there(directory: Path, file: RemoteFile) -> int:
-    """How much of it has arrived, by whoever came furthest."""
-    return max((peek(each)[0] for each in _partials(directory, file)), default=0)
+def bytes_there(directory: Path, file: RemoteFile, lease: Lease) -> int:
+    """How much of it has arrived and can be taken over."""
+    return max(map(_num_bytes, _abandoned(directory, file, lease)), default=0)
 
 
-def _adopt(directory: Path, file: RemoteFile, path: Path) -> None:
+def _adopt(directory: Path, file: RemoteFile, path: Path, lease: Lease) -> None:
     """Rename, to ``path``, the fullest that is abandoned. One of several who try it succeeds."""
-    for each in sorted(_partials(directory, file), key=lambda path: peek(path)[0], reverse=True):
-        if each != path and is_abandoned(each, peek(each)[2]):
-            with suppress(OSError):
-                each.replace(path)
-                return
+    for each in sorted(_abandoned(directory, file, lease), key=_num_bytes, reverse=True):
+        with suppress(OSError):
+            each.replace(path)
+            return
 
 
-def _partials(directory: Path, file: RemoteFile) -> Iterator[Path]:
-    return directory.glob(f"{_key(file)}.*")
+def _abandoned(directory: Path, file: RemoteFile, lease: Lease) -> Iterator[Path]:
+    """Files, not links: whoever may write here could point one at a file that we may write."""
+    for each in directory.glob(f"{_key(file)}.*"):
+        if not is_plain_file(each):
+            continue
+        _, owner = peek(each, boot_id())
+        if is_abandoned(each, owner) or _was_taken(each, lease):
+            yield each
+
+
+def _num_bytes(path: Path) -> int:
+    return peek(path, boot_id())[0]
+
+
+def _was_taken(path: Path, lease: Lease) -> bool:
+    """With the lease: its owner's last bytes came up to a beat after the last beat."""
+    is_theirs = path.suffix.removeprefix(".") == lease.predecessor
+    return is_theirs and is_stale(path, STOPPED_SECONDS)
 
 
 def _key(file: RemoteFile) -> str:

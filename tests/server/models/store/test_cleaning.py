@@ -64,6 +64,19 @@ def test_quantizations_other_than_those_to_keep_go_however_they_are_spelled() ->
     }
 
 
+def test_a_model_whose_name_says_no_quantization_stays() -> None:
+    assert said([revision("")], Rules(keep_quantizations=("Q8_0",))) == {
+        "c:": "stays: no rule says it should go"
+    }
+
+
+def test_a_plain_name_keeps_the_dynamic_quantization_that_it_means_elsewhere() -> None:
+    rules = Rules(keep_quantizations=("Q4_K_XL",))
+    assert said([revision("UD-Q4_K_XL")], rules)["c:UD-Q4_K_XL"].startswith("stays")
+    rules = Rules(keep_quantizations=("UD-Q4_K_XL",))
+    assert said([revision("Q4_K_XL")], rules)["c:Q4_K_XL"].startswith("goes")
+
+
 def test_older_revisions_than_the_newest_few_go_of_each_repository() -> None:
     here = [
         revision("Q8_0", commit="old", fetched_days_ago=50),

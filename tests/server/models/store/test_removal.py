@@ -7,8 +7,7 @@ import pytest
 from gguf_server.models.choice import Wanted
 from gguf_server.models.reference import Reference
 from gguf_server.models.store.cleaning import Rules, Verdict, judge
-from gguf_server.models.store.layout import LEASE_NAME, PARTIALS_NAME
-from gguf_server.models.store.manifest import MANIFEST_NAME
+from gguf_server.models.store.layout import LEASE_NAME, MANIFEST_NAME, PARTIALS_NAME
 from gguf_server.models.store.removal import freed_bytes, remove, undisturbed
 from gguf_server.models.store.rests import busy_repositories, foreign_models, partials, rests
 from gguf_server.models.store.store import Missing, Stored
@@ -87,7 +86,7 @@ def test_rests_of_a_fetch_go(shelf: Shelf) -> None:
     partial.parent.mkdir(parents=True)
     partial.write_bytes(b"half")
     unpublished = repository / ("d" * 40) / "m-Q8_0.gguf"
-    unpublished.parent.mkdir()
+    shelf.store.begin(unpublished.parent)
     unpublished.write_bytes(b"whole")
     assert [each.path for each in partials(shelf.store)] == [partial]
     verdicts = judged(shelf, Rules())

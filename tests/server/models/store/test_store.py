@@ -1,13 +1,16 @@
 """What may be served from a model directory, and what not."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from gguf_server.models.choice import Wanted
+from gguf_server.models.meter import Meter
+from gguf_server.models.progress import Progress
 from gguf_server.models.reference import Reference
-from gguf_server.models.store.manifest import MANIFEST_NAME
+from gguf_server.models.store.layout import MANIFEST_NAME
 from gguf_server.models.store.store import Missing, Store, Stored
 from tests.server.models.store.shelf import Shelf
 
@@ -49,7 +52,6 @@ def test_the_choice_is_the_one_the_hub_would_lead_to(shelf: Shelf) -> None:
 def test_an_empty_or_foreign_directory_holds_nothing(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "old-Q8_0.gguf").write_bytes(b"GGUF")
     (tmp_path / "org" / "repo" / ("c" * 40)).mkdir(parents=True)
-    (tmp_path / "org" / "repo" / ("c" * 40) / MANIFEST_NAME).write_text("{}")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert reason(shelf) == f"org/repo was never fetched into {tmp_path}"
     assert Store(tmp_path / "nowhere").revisions() == []
@@ -93,6 +95,30 @@ def test_a_restored_volume_is_read_once_and_believed_again(shelf: Shelf) -> None
     [revision] = shelf.store.revisions()
     [file] = revision.files_of(["m-Q8_0.gguf"])
     assert file.modified_ns == path.stat().st_mtime_ns
+
+
+def test_a_clock_that_was_ahead_once_does_not_pin_the_old_commit(shelf: Shelf) -> None:
+    ahead = time.time() + 300 * 86_400
+    shelf.put(MODELS, commit="a" * 40, revisions={"main": ahead})
+    now = shelf.store.named_now("org/repo", "main")
+    shelf.put(MODELS, commit="b" * 40, revisions={"main": now})
+    assert found(shelf).commit == "b" * 40
+
+
+def test_how_far_the_reading_of_a_touched_file_is_can_be_seen(shelf: Shelf) -> None:
+    path = shelf.put(MODELS) / "m-Q8_0.gguf"
+    os.utime(path, ns=(1, 1))
+    seen: list[Progress] = []
+    assert isinstance(shelf.store.find(REPO, Wanted(), Meter(seen.append)), Stored)
+    assert [(each.stage, each.detail, each.total_bytes) for each in seen if each.total_bytes] == [
+        ("check", "m-Q8_0.gguf", 90)
+    ]
+
+
+def test_a_damaged_manifest_is_named(shelf: Shelf) -> None:
+    directory = shelf.put(MODELS)
+    (directory / MANIFEST_NAME).write_text("{")
+    assert reason(shelf) == f"{directory / MANIFEST_NAME} is damaged or of a later version"
 
 
 def test_a_fetched_template_belongs_to_the_model(shelf: Shelf) -> None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -41,7 +42,7 @@ class Shop:
     def num_bytes_moved(self) -> int:
         return self.hub.bytes_sent(NAME)
 
-    def fetch(self, **options: int) -> list[int]:
+    def fetch(self, **options: Any) -> list[int]:
         """Into ``target``; what was reported."""
         reports: list[int] = []
         with hold(self.root / ".lease", lambda _: None) as lease:

@@ -2,12 +2,13 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gguf_server.errors import BrokenDownload, DiskFull, HubUnreachable, StartupError
+from gguf_server.models.retry import MAX_FAILURES
 from gguf_server.models.transfer import claim, lease, partial
-from gguf_server.models.transfer.retry import MAX_FAILURES
 from tests.hub.faults import Fault
 from tests.mounts import small_disk
 from tests.server.models.transfer.conftest import Shop, shop_of
@@ -39,6 +40,10 @@ def test_several_connections_are_used(shop: Shop) -> None:
         Fault("wrong_range"),
         Fault("ignores_range"),
         Fault("ignores_range", times=-1),
+        Fault("empty"),
+        Fault("other_page"),
+        Fault("endless"),
+        Fault("endless", times=-1),
     ],
     ids=lambda fault: f"{fault.kind} {fault.status} x{fault.times}",
 )
@@ -87,6 +92,27 @@ def test_a_server_that_never_recovers_is_an_error_that_says_what_is_kept(shop: S
     shop.hub.faults.clear()
     shop.fetch()
     assert shop.num_bytes_moved == len(shop.content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("empty", "its answer was empty"), ("other_page", "it sent 26 bytes of something else")],
+)
+def test_answers_without_the_file_are_asked_for_a_few_times_only(
+    shop: Shop, kind: Any, why: str
+) -> None:
+    shop.hub.faults.plan(Fault(kind, times=-1))
+    with pytest.raises(HubUnreachable, match=f"cannot be fetched from 127.0.0.2: {why}; 0 B of"):
+        shop.fetch()
+    assert len(shop.hub.record.requests) < 10 * MAX_FAILURES
+
+
+def test_what_is_waited_for_is_told_until_it_comes(shop: Shop) -> None:
+    shop.hub.faults.plan(Fault("status", status=503, retry_after_seconds="0", times=2))
+    told: list[str] = []
+    shop.fetch(connections=1, notice=told.append)
+    assert told[0].startswith("127.0.0.2: it answered 503, failure 1; again in ")
+    assert told[-1] == ""
 
 
 def test_a_hub_that_is_gone_is_an_error_too(shop: Shop) -> None:

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from gguf_server.errors import StorageUnusable
 from gguf_server.models.transfer import lease as leases
-from gguf_server.models.transfer.claim import STALE_SECONDS, Heart, is_stale
+from gguf_server.models.transfer.claim import STALE_SECONDS, Heart, boot_id, is_stale
 from gguf_server.models.transfer.lease import hold, holder_of, is_held
 from gguf_server.models.transfer.ledger import peek
 from tests.server.models.transfer.conftest import Shop
@@ -52,7 +54,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def arrived(shop: Shop) -> int:
     """As the ledger says."""
-    return max((peek(each)[0] for each in (shop.root / ".partial").glob("*")), default=0)
+    return max((peek(each, boot_id())[0] for each in (shop.root / ".partial").glob("*")), default=0)
 
 
 def _has_come(shop: Shop, process: "subprocess.Popen[str]", point: int) -> bool:
@@ -171,6 +173,63 @@ def test_a_damaged_lease_is_waited_for_until_it_is_stale(tmp_path: Path) -> None
     os.utime(path, (1, 1))
     with hold(path, lambda _: pytest.fail("it waited")):
         assert is_held(path)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / ".lease"
+    os.mkfifo(path)
+    assert not is_held(path)
+    with pytest.raises(StorageUnusable, match="is no lease of ours; remove it"), hold(path, fail):
+        pass
+
+
+def test_of_those_who_wait_for_a_stale_lease_one_gets_it_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / ".lease"
+    holders: list[str] = []
+    most: list[int] = []
+
+    def one() -> None:
+        with hold(path, lambda _: None) as lease:
+            holders.append(lease.writer)
+            most.append(len(holders))
+            time.sleep(0.01)
+            holders.remove(lease.writer)
+
+    for _ in range(10):
+        path.write_text('{"writer":"gone","boot_id":"another"}')
+        os.utime(path, (1, 1))
+        threads = [threading.Thread(target=one) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert max(most) == 1
+    assert len(most) == 40
+
+
+def test_who_takes_a_lease_over_goes_on_where_its_owner_was_silenced(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine is gone: its last bytes came a few seconds after the last beat of its heart."""
+    shop.hub.bytes_per_second = 1_000_000
+    with fetching(shop) as process:
+        until(lambda: arrived(shop) > 1_000_000)
+        process.kill()
+        process.wait()
+    now = time.time()
+    [file] = (shop.root / ".partial").iterdir()
+    os.utime(shop.root / ".lease", (now - STALE_SECONDS - 1, now - STALE_SECONDS - 1))
+    os.utime(file, (now - STALE_SECONDS + 3, now - STALE_SECONDS + 3))
+    for name in ("lease", "claim"):
+        monkeypatch.setattr(f"gguf_server.models.transfer.{name}.boot_id", lambda: "another")
+    shop.hub.bytes_per_second = 0
+    shop.hub.record.clear()
+    shop.fetch()
+    assert shop.num_bytes_moved < len(shop.content) - 900_000
+
+
+def fail(_: object) -> None:
+    pytest.fail("it waited")
 
 
 def test_a_heart_that_missed_beats_does_not_recover() -> None:

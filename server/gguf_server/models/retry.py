@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 MAX_FAILURES = 8  # in a row, without a new byte
 _FIRST_SECONDS = 0.5
 _MOST_SECONDS = 30.0
-_MOST_RETRY_AFTER_SECONDS = 600.0
+_MOST_RETRY_AFTER_SECONDS = 300.0  # the hub counts requests in windows of five minutes
 
 
 def pause_seconds(num_failures: int, retry_after: float | None, chance: float) -> float:
@@ -22,9 +22,9 @@ def pause_seconds(num_failures: int, retry_after: float | None, chance: float) -
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
     """From seconds or from a date; None where there is neither."""
     text = headers.get("retry-after", "").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
