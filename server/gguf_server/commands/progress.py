@@ -14,7 +14,7 @@ from gguf_server.models.progress import Progress, Stage
 from gguf_server.models.sizes import human_bytes, human_seconds
 
 _SECONDS_BETWEEN_LINES = 1.0
-_MAX_TITLE = 40
+_MAX_TITLE = 72
 _WORDS: dict[Stage, str] = {
     "resolve": "asking the hub",
     "wait": "waiting",
@@ -27,7 +27,7 @@ _WORDS: dict[Stage, str] = {
 
 def shortened(title: str) -> str:
     """A long name keeps its end, where the quantization and the part's number are."""
-    return title if len(title) <= _MAX_TITLE else f"{title[:12]}...{title[15 - _MAX_TITLE :]}"
+    return title if len(title) <= _MAX_TITLE else f"{title[:20]}...{title[23 - _MAX_TITLE :]}"
 
 
 def _pace(progress: Progress) -> str:

@@ -118,7 +118,7 @@ class Delivery:
             partials=self._partials,
             lease=self._lease,
             report=lambda num_bytes: self._meter.reach(done_bytes + num_bytes),
-            notice=lambda text: self._meter.tell(f"{path}: {text}" if text else path),
+            notice=lambda text: self._meter.tell(f"({text})" if text else path),
         )
         self._note(item, sha256)
         self.downloaded_bytes += item.file.size_bytes - num_there

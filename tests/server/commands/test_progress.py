@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gguf_server.commands.progress import Bar, Lines, shown
+from gguf_server.commands.progress import Bar, Lines, shortened, shown
 from gguf_server.models.progress import Progress
 
 
@@ -58,3 +58,11 @@ def test_a_bar_is_wiped_when_the_fetch_fails() -> None:
     with pytest.raises(RuntimeError):
         failing()
     assert stream.getvalue().endswith("\r")
+
+
+def test_a_long_name_keeps_its_start_and_its_end() -> None:
+    assert shortened("downloading m.gguf") == "downloading m.gguf"
+    short = shortened("downloading " + "x" * 100 + "-Q8_0-00001-of-00002.gguf")
+    assert len(short) == 72
+    assert short.startswith("downloading xxxxxxxx...x")
+    assert short.endswith("-Q8_0-00001-of-00002.gguf")
