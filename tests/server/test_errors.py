@@ -1,16 +1,20 @@
 """One table of errors: what the docstring draws is what the classes say."""
 
 import re
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from gguf_server import errors
 from gguf_server.errors import (
+    FetchFailed,
     InternalError,
     KitError,
+    ModelUnavailable,
     RequestError,
     StartupError,
+    StorageError,
     request_error,
 )
 
@@ -79,3 +83,11 @@ def test_a_code_that_no_request_can_have_becomes_an_internal_error(code: str) ->
 def test_a_request_error_may_name_a_parameter_and_when_to_come_back() -> None:
     error = errors.QueueFull("full", param="n", retry_after_seconds=3)
     assert (error.param, error.retry_after_seconds) == ("n", 3)
+
+
+@pytest.mark.parametrize("group", [ModelUnavailable, FetchFailed, StorageError])
+def test_every_error_about_models_is_in_their_document(group: type[StartupError]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    [row] = [line for line in text.splitlines() if line.startswith(f"| {group.exit_code} |")]
+    codes = {each.code for each in group.__subclasses__()}
+    assert set(re.findall(r"`(\w+)`", row)) == codes
