@@ -43,6 +43,13 @@
     + StorageError                 the model directory is no good
       x DiskFull                   disk_full              exit 10
       x StorageUnusable            storage_unusable       exit 10
+    + PlanFailed                   where it could run is not known, or nowhere
+      x DoesNotFit                 does_not_fit           exit 11
+      x MeasurementFailed          measurement_failed     exit 11
+      x InvalidPlan                invalid_plan           exit 11
+    + ClusterError                 the Kubernetes cluster does not say what it was asked
+      x ClusterUnreachable         cluster_unreachable    exit 12
+      x ClusterForbids             cluster_forbids        exit 12
 
 A message says what failed, on what, and what to do. HTTP statuses live in ``api/errors.py``.
 """
@@ -264,6 +271,40 @@ _GROUPS: tuple[type[StartupError], ...] = (StartupError, *StartupError.__subclas
 STARTUP_ERRORS: dict[str, type[StartupError]] = {
     cls.code: cls for group in _GROUPS for cls in group.__subclasses__() if not cls.__subclasses__()
 }
+
+
+class PlanFailed(StartupError):
+    exit_code = 11
+
+
+class DoesNotFit(PlanFailed):
+    """The memory that is needed is more than there is."""
+
+    code = "does_not_fit"
+
+
+class MeasurementFailed(PlanFailed):
+    """llama.cpp could not say how much memory a model needs."""
+
+    code = "measurement_failed"
+
+
+class InvalidPlan(PlanFailed):
+    """A document that should be a ``Placement`` is none, or of another version or model."""
+
+    code = "invalid_plan"
+
+
+class ClusterError(StartupError):
+    exit_code = 12
+
+
+class ClusterUnreachable(ClusterError):
+    code = "cluster_unreachable"
+
+
+class ClusterForbids(ClusterError):
+    code = "cluster_forbids"
 
 
 def startup_error(code: str, message: str) -> StartupError:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from gguf_server.commands.table import show, table
+from gguf_server.tables import show, table
 from gguf_server.errors import StorageUnusable
 from gguf_server.models.sizes import human_bytes
 from gguf_server.models.store.cleaning import Rules, Verdict, judge

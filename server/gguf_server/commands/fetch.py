@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gguf_server.commands.progress import shown
-from gguf_server.commands.table import show
+from gguf_server.tables import show
 from gguf_server.models.fetch import Fetched
 from gguf_server.models.fetch import fetch as fetch_model
 from gguf_server.models.files import check_model_file

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gguf_server.commands.table import show
+from gguf_server.tables import show
 from gguf_server.models.gguf.description import Description, describe
 from gguf_server.models.gguf.split import read_headers
 from gguf_server.models.inspection import Inspected, inspect

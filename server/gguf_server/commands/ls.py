@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gguf_server.commands.table import show, table
+from gguf_server.tables import show, table
 from gguf_server.commands.times import ago
 from gguf_server.models.candidates import Candidate
 from gguf_server.models.sizes import human_bytes

@@ -10,7 +10,7 @@ import pytest
 
 from gguf_server.commands.clean import clean
 from gguf_server.commands.ls import ls
-from gguf_server.commands.table import table
+from gguf_server.tables import table
 from gguf_server.commands.times import ago
 from gguf_server.errors import StorageUnusable
 from gguf_server.models.store.layout import PARTIALS_NAME, USED_NAME

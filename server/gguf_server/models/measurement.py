@@ -1,0 +1,92 @@
+"""What a model needs, by llama.cpp's own count: the question to a measuring process, the answer."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+KvLayout = Literal["split", "unified"]
+FlashAttention = Literal["auto", "on", "off"]
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
+
+
+class Knobs(Struct, frozen=True, kw_only=True):
+    """All options of the server that decide how much memory it needs, named as it names them.
+
+    ``context_tokens`` is what one sequence may hold; 0 takes the model's own within reason.
+    ``n_gpu_layers`` -1 means all. ``lora`` are paths of adapters.
+    """
+
+    context_tokens: int = 0
+    slots: int = 8
+    retained_prefixes: int = 0
+    kv_layout: KvLayout = "split"
+    kv_cells: int = 0
+    cache_type_k: CacheType = "f16"
+    cache_type_v: CacheType = "f16"
+    flash_attention: FlashAttention = "auto"
+    n_gpu_layers: int = -1
+    n_cpu_moe: int = 0
+    tensor_split: tuple[float, ...] = ()
+    max_batch_tokens: int = 512
+    embeddings: bool = False
+    lora: tuple[str, ...] = ()
+
+
+class SimulatedGpu(Struct, frozen=True):
+    """A GPU that is not there. llama.cpp divides layers by ``free_bytes``."""
+
+    name: str
+    total_bytes: int
+    free_bytes: int
+
+
+class Topology(Struct, frozen=True):
+    """The first line to a measuring process. Without GPUs the devices that are really there."""
+
+    gpus: tuple[SimulatedGpu, ...] = ()
+    simulated: bool = True
+
+
+class Question(Struct, frozen=True):
+    """One line each. The file may be a header with a hole of the right size behind it."""
+
+    model_path: str
+    knobs: Knobs
+
+
+class DeviceUse(Struct, frozen=True):
+    """Bytes of one kind of memory. ``name`` is llama.cpp's: ``CUDA0``, ``CUDA_Host``, ``CPU``.
+
+    ``cache_bytes`` are keys, values and recurrent states; ``compute_bytes`` the buffers that
+    graphs are computed in.
+    """
+
+    name: str
+    is_host: bool
+    weights_bytes: int
+    cache_bytes: int
+    compute_bytes: int
+
+    @property
+    def num_bytes(self) -> int:
+        return self.weights_bytes + self.cache_bytes + self.compute_bytes
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """The answer. ``output_bytes`` is the buffer for logits and embeddings, in host memory, which
+    is in no device's count. ``context_tokens`` is what one sequence can hold.
+    """
+
+    devices: tuple[DeviceUse, ...]
+    output_bytes: int
+    num_layers: int
+    context_tokens: int
+    train_context_tokens: int
+    generates: bool
+    llama_cpp: str
+
+
+class Unmeasurable(Struct, frozen=True):
+    """llama.cpp refused, in one line for people."""
+
+    message: str
