@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-from gguf_server.tables import show, table
 from gguf_server.errors import StorageUnusable
 from gguf_server.models.sizes import human_bytes
 from gguf_server.models.store.cleaning import Rules, Verdict, judge
@@ -14,6 +13,7 @@ from gguf_server.models.store.removal import freed_bytes, remove, undisturbed
 from gguf_server.models.store.rests import busy_repositories, rests
 from gguf_server.models.store.store import Store
 from gguf_server.settings.models import CleanSettings
+from gguf_server.tables import show, table
 
 
 def clean(settings: CleanSettings) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from gguf_server.commands.progress import shown
-from gguf_server.tables import show
 from gguf_server.models.fetch import Fetched
 from gguf_server.models.fetch import fetch as fetch_model
 from gguf_server.models.files import check_model_file
@@ -18,6 +17,7 @@ from gguf_server.models.sizes import human_bytes
 from gguf_server.models.store.store import Store
 from gguf_server.parent import die_with_parent
 from gguf_server.settings.models import FetchSettings, wanted
+from gguf_server.tables import show
 
 _MAX_FILES = 20
 

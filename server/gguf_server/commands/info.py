@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gguf_server.tables import show
 from gguf_server.models.gguf.description import Description, describe
 from gguf_server.models.gguf.split import read_headers
 from gguf_server.models.inspection import Inspected, inspect
 from gguf_server.models.sizes import human_bytes
 from gguf_server.models.store.store import Store
 from gguf_server.settings.models import InfoSettings, wanted
+from gguf_server.tables import show
 
 _MAX_TYPES = 5
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gguf_server.tables import show, table
 from gguf_server.commands.times import ago
 from gguf_server.models.candidates import Candidate
 from gguf_server.models.sizes import human_bytes
@@ -14,6 +13,7 @@ from gguf_server.models.store.layout import repository_name
 from gguf_server.models.store.rests import foreign_models, partials, unreadable
 from gguf_server.models.store.store import Missing, Revision, Store
 from gguf_server.settings.models import LsSettings
+from gguf_server.tables import show, table
 
 _SHORT_COMMIT = 8
 

@@ -10,11 +10,11 @@ import pytest
 
 from gguf_server.commands.clean import clean
 from gguf_server.commands.ls import ls
-from gguf_server.tables import table
 from gguf_server.commands.times import ago
 from gguf_server.errors import StorageUnusable
 from gguf_server.models.store.layout import PARTIALS_NAME, USED_NAME
 from gguf_server.settings.models import CleanSettings, LsSettings
+from gguf_server.tables import table
 from tests.mounts import read_only
 from tests.server.models.store.shelf import Shelf
 
