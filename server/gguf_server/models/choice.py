@@ -56,11 +56,22 @@ def choose(
     num_params: int | None = None,
 ) -> Choice:
     """Raises a ``ModelUnavailable`` that lists what there is."""
+    return choices(repository, files, wanted, num_params=num_params)[0]
+
+
+def choices(
+    repository: str,
+    files: Sequence[RemoteFile],
+    wanted: Wanted,
+    *,
+    num_params: int | None = None,
+) -> list[Choice]:
+    """All that would do, best first; never empty. Raises as ``choose`` does."""
     offered = candidates(files)
     if not offered:
         raise NoModelFile(_nothing(repository, files))
     if wanted.file:
-        return _named(repository, offered, wanted)
+        return [_named(repository, offered, wanted)]
     labels = _true_labels(offered, num_params)
     order = tuple(canonical(each) for each in wanted.quantizations) or LABELS
     ranked = sorted(
@@ -75,8 +86,7 @@ def choose(
     fitting = [each for each in whole if _fits(each, wanted)]
     if not fitting:
         raise ModelTooLarge(_too_large(repository, whole, wanted))
-    best = fitting[0]
-    return Choice(best, _reason(best, labels[best], wanted, ranked, fitting))
+    return [Choice(each, _reason(each, labels[each], wanted, ranked, fitting)) for each in fitting]
 
 
 def _named(repository: str, offered: Sequence[Candidate], wanted: Wanted) -> Choice:

@@ -11,15 +11,17 @@ from gguf_server.models.gguf.types import FILE_TYPES
 _EXPERT = re.compile(r"\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps\.")
 _REPOSITORY = re.compile(r"https?://huggingface\.co/(?P<name>[\w.-]+/[\w.-]+)/?")
 _MAX_BASE_MODELS = 16
+_EMBEDDINGS, _OUTPUT = "token_embd.weight", "output.weight"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
     """Zeros and empty texts stand for what the file does not say.
 
-    ``num_active_params`` are those that one token passes; ``tensor_bytes`` tells, by type, what the
-    weights are stored as; ``label`` is what the file calls its quantization. ``num_kv_heads`` is
-    the most that a layer has.
+    ``num_active_params`` are those that one token passes, ``active_bytes`` what it reads of them:
+    of the embeddings one row. ``tensor_bytes`` tells, by type, what the weights are stored as;
+    ``label`` is what the file calls its quantization. ``num_kv_heads`` is the most that a layer
+    has.
     """
 
     architecture: str
@@ -42,6 +44,7 @@ class Description:
     license: str
     base_models: tuple[str, ...]
     size_bytes: int
+    active_bytes: int
 
     @property
     def bits_per_weight(self) -> float:
@@ -67,12 +70,15 @@ def describe(headers: Sequence[Header]) -> Description:
     tensors = [tensor for header in headers for tensor in header.tensors]
     num_experts, num_used = _ours(first, "expert_count"), _ours(first, "expert_used_count")
     num_params = sum(tensor.num_elements for tensor in tensors)
+    size_bytes = sum(tensor.size_bytes for tensor in tensors)
+    experts = _in_experts(tensors)
     return Description(
         architecture=first.architecture,
         kind=first.text("general.type"),
         name=first.text("general.name"),
         num_params=num_params,
-        num_active_params=num_params - _idle(tensors, num_experts, num_used),
+        num_active_params=num_params
+        - _idle(sum(each.num_elements for each in experts), num_experts, num_used),
         num_experts=num_experts,
         num_experts_used=num_used,
         context_tokens=_ours(first, "context_length"),
@@ -91,7 +97,10 @@ def describe(headers: Sequence[Header]) -> Description:
         ),
         license=first.text("general.license"),
         base_models=_base_models(first),
-        size_bytes=sum(tensor.size_bytes for tensor in tensors),
+        size_bytes=size_bytes,
+        active_bytes=size_bytes
+        - _idle(sum(each.size_bytes for each in experts), num_experts, num_used)
+        - _looked_up_bytes(tensors),
     )
 
 
@@ -103,12 +112,21 @@ def _ours(header: Header, key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _idle(tensors: Sequence[Tensor], num_experts: int, num_used: int) -> int:
-    """Weights of experts that a token does not meet."""
+def _in_experts(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [each for each in tensors if _EXPERT.search(each.name)]
+
+
+def _idle(in_experts: int, num_experts: int, num_used: int) -> int:
+    """Of weights in experts, those of experts that a token does not meet."""
     if not 0 < num_used <= num_experts:
         return 0
-    in_experts = sum(each.num_elements for each in tensors if _EXPERT.search(each.name))
     return in_experts * (num_experts - num_used) // num_experts
+
+
+def _looked_up_bytes(tensors: Sequence[Tensor]) -> int:
+    """Of the embeddings a token reads one row, unless they are the output layer, too."""
+    by_name = {each.name: each.size_bytes for each in tensors}
+    return by_name.get(_EMBEDDINGS, 0) if _OUTPUT in by_name else 0
 
 
 def _vocab_size(header: Header) -> int:

@@ -32,7 +32,7 @@ def read_headers(path: Path) -> list[Header]:
         raise ModelFileError(msg)
     headers = []
     for part in part_paths(path):
-        if not part.exists():
+        if not part.exists() and part != path:
             msg = f"{part} is missing, a part of the split model {path}; download it"
             raise ModelFileError(msg)
         with FileBytes(part) as source:
