@@ -23,7 +23,7 @@ def loads(text: str) -> Placement:
         version = msgspec.json.decode(text, type=_Versioned).version
         if version == VERSION:
             return msgspec.json.decode(text, type=Placement)
-    except (msgspec.DecodeError, UnicodeError) as exc:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         reason = " ".join(str(exc).split())
         msg = f"this is no plan ({reason}); {_AGAIN}"
         raise InvalidPlan(msg) from None
