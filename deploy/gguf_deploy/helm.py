@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gguf_deploy.environment import environment
 from gguf_deploy.plan_file import plan_file
-from gguf_server.models.placement import Placement, PlacedModel
+from gguf_server.models.placement import PlacedModel, Placement
 from gguf_server.models.reference import parse_reference
 
 _MIB, _GIB = 1 << 20, 1 << 30

@@ -1,5 +1,6 @@
 """A YAML file that carries a ``Placement`` out, with a heading that says where it is from."""
 
+import re
 from collections.abc import Sequence
 
 import yaml
@@ -7,13 +8,15 @@ import yaml
 from gguf_server.models.placement import Placement
 from gguf_server.models.sizes import human_bytes
 
+_SURELY_TEXT = re.compile(r"[A-Za-z/]\S")  # PyYAML itself quotes true, on, null
+
 
 class Instead(list[object]):
     """A sequence that Compose takes instead of the one in the file below, not after it."""
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  (has no types)
-    """Quotes what starts like a number: 1e9 is text to PyYAML, and a number to Go."""
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # has no types
+    """Quotes more: 1e9 and y are text to PyYAML, and a number and a yes to Go's parsers."""
 
 
 def plan_file(
@@ -48,7 +51,7 @@ def _printable(line: str) -> str:
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.Node:
-    style = None if value[:1].isalpha() or value[:1] == "/" else '"'
+    style = None if _SURELY_TEXT.match(value) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -38,7 +38,7 @@ STORAGES = (
     MODAL,
 )
 
-# --- bytes per second and seconds, on a bad day ----------------------------------------------------
+# --- bytes per second and seconds, on a bad day ---------------------------------------------------
 
 # From the hub over a line that others use too. A guess.
 _HUB_RATE = 0.1 * _GB
@@ -61,7 +61,7 @@ _GPU_WARM_UP_SECONDS = 10
 # A GPU node from zero, its driver, an image of 1 to 2 GB: minutes by experience, not measured.
 _SCHEDULE_SECONDS = 900
 
-# --- rules -----------------------------------------------------------------------------------------
+# --- rules ----------------------------------------------------------------------------------------
 
 _MARGIN = 3  # times what to expect
 _FLOOR_SECONDS = 30 * 60
