@@ -16,7 +16,7 @@ from tests.deploy.placements import (
 COMMAND = "gguf-deploy plan acme/moe-8x3b-gguf --format compose"
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):  # type: ignore[misc]  # has no types
     """Knows Compose's tag."""
 
 

@@ -1,6 +1,7 @@
 """A plan's knobs reach the server as they are."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -8,19 +9,19 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gguf_deploy.environment import environment
-from gguf_server.models.measurement import Knobs
+from gguf_server.models.measurement import CacheType, FlashAttention, Knobs, KvLayout
 from gguf_server.models.placement import Placement
 from gguf_server.models.reference import parse_reference
 from gguf_server.settings.serve import Settings
 from tests.deploy.placements import ALL, COMMIT, dense_on_cpu, moe_on_l40s
 
-CACHE_TYPES = st.sampled_from(["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0"])
+CACHE_TYPES = st.sampled_from(get_args(CacheType))
 PATHS = st.from_regex(r"/[a-z][a-z:0-9. ]{0,9}[a-z]", fullmatch=True)
 
 
 @st.composite
 def all_knobs(draw: st.DrawFn) -> Knobs:
-    layout = draw(st.sampled_from(["split", "unified"]))
+    layout = draw(st.sampled_from(get_args(KvLayout)))
     return Knobs(
         context_tokens=draw(st.integers(0, 10**7)),
         slots=draw(st.integers(1, 16)),
@@ -29,7 +30,7 @@ def all_knobs(draw: st.DrawFn) -> Knobs:
         kv_cells=draw(st.integers(0, 10**8)) if layout == "unified" else 0,
         cache_type_k=draw(CACHE_TYPES),
         cache_type_v=draw(CACHE_TYPES),
-        flash_attention=draw(st.sampled_from(["auto", "on", "off"])),
+        flash_attention=draw(st.sampled_from(get_args(FlashAttention))),
         n_gpu_layers=draw(st.integers(-1, 200)),
         n_cpu_moe=draw(st.integers(0, 200)),
         tensor_split=tuple(draw(st.lists(st.floats(0, 1e18), max_size=8))),

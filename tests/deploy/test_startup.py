@@ -54,7 +54,7 @@ def probe_budget(found: Startup) -> int:
     return found.probe_period_seconds * found.probe_failure_threshold
 
 
-# --- what to expect --------------------------------------------------------------------------------
+# --- what to expect -------------------------------------------------------------------------------
 
 
 def test_a_moe_of_18_gb_loads_from_a_cloud_disk_in_about_a_minute_and_gets_half_an_hour() -> None:
@@ -136,7 +136,7 @@ def test_modal_takes_no_more_than_a_day() -> None:
     assert on_gpu(2000 * GB, "0.001").modal_startup_timeout_seconds == 24 * 3600
 
 
-# --- laws ------------------------------------------------------------------------------------------
+# --- laws -----------------------------------------------------------------------------------------
 
 
 @given(SIZES, SIZES, storages(), options())
@@ -188,7 +188,7 @@ def test_our_own_stall_detector_is_the_earlier_one(
     assert last_moment < found.compose_start_period_seconds
 
 
-# --- words -----------------------------------------------------------------------------------------
+# --- words ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("storage", STORAGES)
