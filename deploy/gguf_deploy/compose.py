@@ -1,0 +1,37 @@
+"""An override for ``compose.yaml`` that carries a ``Placement`` out."""
+
+from gguf_deploy.environment import environment
+from gguf_deploy.plan_file import Instead, plan_file
+from gguf_server.models.placement import Placement
+
+_STOP_GRACE_SECONDS = 45  # the server lets open requests finish for 30, then stops its engine
+
+
+def document(placement: Placement) -> dict[str, object]:
+    """The one-shot service ``fetch``, and ``server``."""
+    variables = {name: _literal(value) for name, value in environment(placement).items()}
+    server: dict[str, object] = {
+        "environment": variables,
+        "healthcheck": {"start_period": f"{placement.startup.compose_start_period_seconds}s"},
+        "stop_grace_period": f"{_STOP_GRACE_SECONDS}s",
+    }
+    if placement.gpu is not None:
+        gpus = {"driver": "nvidia", "count": placement.gpu.count, "capabilities": ["gpu"]}
+        server["deploy"] = {"resources": {"reservations": {"devices": Instead([gpus])}}}
+    fetch = {"environment": {"MODEL_NAME": variables["MODEL_NAME"]}}
+    return {"services": {"fetch": fetch, "server": server}}
+
+
+def text(placement: Placement, *, command: str) -> str:
+    """The file. ``command`` is what was typed to make it."""
+    files = "compose.yaml" if placement.gpu else "compose.yaml -f compose.cpu.yaml"
+    how = [
+        f"Start: docker compose -f {files} -f THIS_FILE up",
+        "It needs Docker Compose 2.24.4 or newer.",  # for !override
+    ]
+    return plan_file(placement, command, how, document(placement))
+
+
+def _literal(value: str) -> str:
+    """Compose would put a variable of its own in place of ``$NAME``."""
+    return value.replace("$", "$$")

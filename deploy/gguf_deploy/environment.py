@@ -1,0 +1,32 @@
+"""The server's environment for a ``Placement``: its model, and each knob that is not as it was."""
+
+from gguf_server.models.measurement import Knobs
+from gguf_server.models.placement import Placement
+from gguf_server.settings.declared import environment_name
+
+_OPTIONS = {"context_tokens": "context"}  # all others are named as the server names them
+
+
+def environment(placement: Placement) -> dict[str, str]:
+    """``MODEL_NAME`` and ``GGUF_*``, as ``gguf-server serve`` reads them."""
+    knobs, defaults = placement.knobs, Knobs()
+    changed = {
+        environment_name(_OPTIONS.get(name, name)): _text(getattr(knobs, name))
+        for name in Knobs.__struct_fields__
+        if getattr(knobs, name) != getattr(defaults, name)
+    }
+    return {environment_name("model"): placement.model.reference, **changed}
+
+
+def _text(value: object) -> str:
+    """As the server's options read it back, to the last bit."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(_adapter(each) if isinstance(each, str) else repr(each) for each in value)
+    return str(value)
+
+
+def _adapter(path: str) -> str:
+    """What follows a colon would be read as the adapter's scale."""
+    return f"{path}:1" if ":" in path else path

@@ -1,0 +1,94 @@
+"""An override that Compose takes as it is."""
+
+import yaml
+from msgspec.structs import replace
+
+from gguf_deploy.compose import text
+from gguf_server.models.placement import Placement
+from gguf_server.settings.serve import Settings
+from tests.deploy.placements import (
+    COMMIT,
+    dense_on_cpu,
+    experts_on_cpu_with_two_gpus,
+    moe_on_l40s,
+)
+
+COMMAND = "gguf-deploy plan acme/moe-8x3b-gguf --format compose"
+
+
+class Loader(yaml.SafeLoader):  # type: ignore[misc]  # has no types
+    """Knows Compose's tag."""
+
+
+Loader.add_constructor("!override", Loader.construct_sequence)
+
+
+def services(placement: Placement) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = yaml.load(text(placement, command=COMMAND), Loader)[
+        "services"
+    ]
+    return found
+
+
+def test_services_of_a_moe_on_one_gpu() -> None:
+    model = f"acme/moe-8x3b-gguf@{COMMIT}:Q8_0"
+    assert services(moe_on_l40s()) == {
+        "fetch": {"environment": {"MODEL_NAME": model}},
+        "server": {
+            "environment": {
+                "MODEL_NAME": model,
+                "GGUF_CONTEXT": "8192",
+                "GGUF_CACHE_TYPE_K": "q8_0",
+                "GGUF_CACHE_TYPE_V": "q8_0",
+            },
+            "healthcheck": {"start_period": "1800s"},
+            "stop_grace_period": "45s",
+            "deploy": {
+                "resources": {
+                    "reservations": {
+                        "devices": [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
+                    }
+                }
+            },
+        },
+    }
+
+
+def test_the_reservation_takes_the_place_of_the_one_below() -> None:
+    found = text(experts_on_cpu_with_two_gpus(), command=COMMAND)
+    assert "          devices: !override\n" in found
+    assert "            count: 2\n" in found
+
+
+def test_without_a_gpu_none_is_reserved() -> None:
+    assert "deploy" not in services(dense_on_cpu())["server"]
+    assert "-f compose.yaml -f compose.cpu.yaml -f THIS_FILE" in text(
+        dense_on_cpu(), command=COMMAND
+    )
+
+
+def test_a_dollar_is_a_dollar() -> None:
+    found = services(dense_on_cpu())
+    assert found["fetch"]["environment"] == {"MODEL_NAME": "/models/$$HOME/small: one.gguf"}
+
+
+def test_open_requests_are_finished_before_the_container_is_killed() -> None:
+    grace = services(moe_on_l40s())["server"]["stop_grace_period"]
+    assert isinstance(grace, str)
+    settings = Settings()
+    assert int(grace[:-1]) > settings.drain_delay_seconds + settings.drain_grace_seconds
+
+
+def test_the_heading_says_where_the_file_is_from_and_what_to_do_with_it() -> None:
+    heading = text(moe_on_l40s(), command=COMMAND).split("\n\n")[0].splitlines()
+    assert heading[0] == f"# Made by: {COMMAND}"
+    assert heading[-2:] == [
+        "# Start: docker compose -f compose.yaml -f THIS_FILE up",
+        "# It needs Docker Compose 2.24.4 or newer.",
+    ]
+
+
+def test_nobody_s_name_leaves_the_comment() -> None:
+    model = replace(moe_on_l40s().model, reference="/models/a\nservices: {}.gguf")
+    found = services(replace(moe_on_l40s(), model=model))
+    assert found["fetch"]["environment"] == {"MODEL_NAME": "/models/a\nservices: {}.gguf"}

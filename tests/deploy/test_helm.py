@@ -1,0 +1,156 @@
+"""Values that need no edit."""
+
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from msgspec.structs import replace
+
+from gguf_deploy.environment import environment
+from gguf_deploy.helm import text, values
+from gguf_server.models.placement import Need, Part, Placement
+from tests.deploy.placements import (
+    ALL,
+    COMMIT,
+    MIB,
+    dense_on_cpu,
+    experts_on_cpu_with_two_gpus,
+    moe_on_l40s,
+)
+
+COMMAND = "gguf-deploy plan acme/moe-8x3b-gguf --format helm"
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Labels:
+    gke: tuple[str, ...] = ()
+    karpenter: tuple[str, ...] = ()
+    aks: tuple[str, ...] = ()
+
+
+def needing(*device_bytes: int) -> Placement:
+    devices = tuple(Need("CUDA", 1 << 40, (Part("weights", each),)) for each in device_bytes)
+    return replace(moe_on_l40s(), devices=devices)
+
+
+def test_values_of_a_moe_on_one_gpu() -> None:
+    l40s = Labels(gke=("nvidia-l40s",), karpenter=("l40s",))
+    h100 = Labels(gke=("nvidia-h100-80gb", "nvidia-l40s"), karpenter=("h100",), aks=("h100",))
+    assert values(moe_on_l40s(), [l40s, h100]) == {
+        "model": {
+            "name": "acme/moe-8x3b-gguf",
+            "reference": f"acme/moe-8x3b-gguf@{COMMIT}:Q8_0",
+            "revision": COMMIT,
+            "quantization": "Q8_0",
+            "sizeBytes": 19_560_000_000,
+        },
+        "server": {
+            "environment": {
+                "GGUF_CONTEXT": "8192",
+                "GGUF_CACHE_TYPE_K": "q8_0",
+                "GGUF_CACHE_TYPE_V": "q8_0",
+            }
+        },
+        "gpu": {
+            "count": 1,
+            "name": "L40S",
+            "memoryBytes": 22_855 * MIB + 4,
+            "memoryMiBAbove": 22_855,
+            "nodeLabels": {
+                "gke": ["nvidia-l40s", "nvidia-h100-80gb"],
+                "karpenter": ["l40s", "h100"],
+                "aks": ["h100"],
+            },
+        },
+        "resources": {"requests": {"memory": "1351Mi"}},
+        "persistence": {"size": "42Gi"},
+        "startupProbe": {"periodSeconds": 10, "failureThreshold": 180},
+        "progressDeadlineSeconds": 1800 + 3 * 196 + 900,
+        "helmTimeoutSeconds": 1800 + 3 * 196 + 900 + 300,
+    }
+
+
+def test_without_a_gpu_none_is_asked_for() -> None:
+    assert values(dense_on_cpu())["gpu"] == {"count": 0}
+
+
+def test_a_file_has_no_commit_and_no_volume_of_ours() -> None:
+    found = values(dense_on_cpu())
+    assert found["model"] == {
+        "name": "/models/$HOME/small: one.gguf",
+        "reference": "/models/$HOME/small: one.gguf",
+        "revision": "",
+        "quantization": "Q4_K_M",
+        "sizeBytes": 100_000_000,
+    }
+    assert "persistence" not in found
+
+
+def test_the_gpu_that_needs_most_decides() -> None:
+    gpu = values(experts_on_cpu_with_two_gpus())["gpu"]
+    assert isinstance(gpu, dict)
+    assert gpu["count"] == 2
+    assert gpu["memoryBytes"] == 69_216 * MIB + 4
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "above"),
+    [(23_034 * MIB, 23_033), (23_034 * MIB + 1, 23_034), (23_034 * MIB - 1, 23_033), (0, 0)],
+)
+def test_a_label_of_exactly_what_is_needed_is_above_the_bound(num_bytes: int, above: int) -> None:
+    gpu = values(needing(num_bytes))["gpu"]
+    assert isinstance(gpu, dict)
+    assert gpu["memoryMiBAbove"] == above
+
+
+def test_the_volume_holds_two_revisions() -> None:
+    for placement in (moe_on_l40s(), experts_on_cpu_with_two_gpus()):
+        size_bytes = placement.model.size_bytes
+        persistence = values(placement)["persistence"]
+        assert isinstance(persistence, dict)
+        gib = int(persistence["size"].removesuffix("Gi"))
+        assert 2 * size_bytes < gib * GIB < 2.3 * size_bytes + 2 * GIB
+
+
+@pytest.mark.parametrize("placement", ALL)
+def test_the_file_says_the_same(placement) -> None:
+    assert yaml.safe_load(text(placement(), command=COMMAND)) == values(placement())
+
+
+@pytest.mark.parametrize("placement", ALL)
+def test_all_variables_are_there_as_text_and_the_model_once(placement) -> None:
+    found = yaml.safe_load(text(placement(), command=COMMAND))
+    variables = found["server"]["environment"]
+    assert {"MODEL_NAME": found["model"]["reference"]} | variables == environment(placement())
+
+
+def test_what_go_would_take_for_a_number_is_quoted() -> None:
+    lines = text(experts_on_cpu_with_two_gpus(), command=COMMAND).splitlines()
+    assert f'  revision: "{COMMIT}"' in lines
+    assert '    GGUF_CONTEXT: "32768"' in lines
+    assert "    GGUF_FLASH_ATTENTION: 'on'" in lines
+
+
+def test_the_heading_says_where_the_file_is_from_and_what_to_do_with_it() -> None:
+    heading = text(moe_on_l40s(), command=COMMAND).split("\n\n")[0].splitlines()
+    assert heading == [
+        f"# Made by: {COMMAND}",
+        f"# Model: acme/moe-8x3b-gguf@{COMMIT}:Q8_0 (19.6 GB; commit {COMMIT})",
+        "# For 1 x L40S; llama.cpp 0.3.36 counts: CUDA0 24.0 GB of 48.3 GB, host 1.4 GB of 67.1 GB",
+        "# Install: helm install NAME charts/gguf-server --values THIS_FILE --timeout 3588s",
+    ]
+
+
+def test_what_had_to_give_is_in_the_heading_too() -> None:
+    found = text(experts_on_cpu_with_two_gpus(), command=COMMAND)
+    assert "# the experts of 40 of 61 layers are on the CPU\n" in found
+
+
+def test_a_file_without_a_commit_is_no_promise() -> None:
+    assert "a file, which can change: no commit" in text(dense_on_cpu(), command=COMMAND)
+
+
+def test_nobody_s_name_leaves_the_comment() -> None:
+    command = "gguf-deploy plan 'x\nserver: {}\u2028gpu: {}\x85model: {}'"
+    assert yaml.safe_load(text(moe_on_l40s(), command=command)) == values(moe_on_l40s())
