@@ -74,7 +74,7 @@ def _configure(configuration: Any, context: str, kubeconfig: str) -> None:
     from kubernetes import config  # noqa: PLC0415
 
     try:
-        config.load_kube_config(
+        config.load_kube_config(  # type: ignore[no-untyped-call]
             str(Path(kubeconfig).expanduser()) if kubeconfig else None,
             context=context or None,
             client_configuration=configuration,
@@ -96,7 +96,7 @@ def _is_in_pod(configuration: Any) -> bool:
     from kubernetes import config  # noqa: PLC0415
 
     try:
-        config.load_incluster_config(client_configuration=configuration)
+        config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError):
         return False
     return True

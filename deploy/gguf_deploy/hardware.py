@@ -6,7 +6,7 @@ b  memory: nvidia-smi's own tables in public logs (H200 143771MiB, B200 183359Mi
    Server Edition 97887MiB, RTX 5090 32607MiB, RTX 4090 24564MiB, RTX 3090 24576MiB)
 c  bandwidth: NVIDIA's data sheets, of the variant that clouds have
 d  compute capability: developer.nvidia.com/cuda-gpus
-e  Modal's names and limits: modal.com/docs/guide/gpu; of RTX-PRO-6000 no limit is told, 8 is assumed
+e  Modal's names and limits: modal.com/docs/guide/gpu; it tells none of RTX-PRO-6000, 8 is assumed
 f  AWS: karpenter-provider-aws at 1d927085, docs/reference/instance-types
 g  Azure: karpenter-provider-azure at 352646f5, which cuts the name out of the VM size's
 h  GKE: values of gke-accelerator in Google's guides and in public manifests
@@ -15,7 +15,6 @@ i  price: what Modal lists, by third parties (techbytes.app 2026-05-07; B200: bl
 
 import difflib
 import json
-import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ PRICES_AS_OF = "2026-05-07"
 
 _MIB = 1024**2
 _GB = 1000**3
+_DEAREST = 1e6  # dollars an hour; more is a mistake, and so is what is no number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,10 +244,7 @@ def load_prices(path: Path) -> dict[str, float]:
     Raises ``SettingsError``.
     """
     prices: dict[str, float] = {}
-    for name, price in _read_table(path).items():
-        if not _is_price(price):
-            msg = f"{path}: the price of {name} must be US dollars an hour, such as 0.8"
-            raise SettingsError(msg)
+    for name, value in _read_table(path).items():
         try:
             gpu = find(name)
         except SettingsError as exc:
@@ -255,7 +252,7 @@ def load_prices(path: Path) -> dict[str, float]:
         if gpu.name in prices:
             msg = f"{path}: {gpu.name} has two prices; leave one"
             raise SettingsError(msg)
-        prices[gpu.name] = float(price)
+        prices[gpu.name] = _price(path, name, value)
     return prices
 
 
@@ -299,6 +296,8 @@ def _read_table(path: Path) -> dict[str, object]:
     return table
 
 
-def _is_price(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]
+def _price(path: Path, name: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _DEAREST:
+        return float(value)
+    msg = f"{path}: the price of {name} must be US dollars an hour, such as 0.8"
+    raise SettingsError(msg)

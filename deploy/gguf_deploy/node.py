@@ -40,8 +40,8 @@ Json = Mapping[str, Any]
 class Node:
     """``count`` and ``free`` are units of ``resource``, and ``memory_bytes`` is that of one unit;
     ``free`` is None where pods may not be listed. ``sharers`` take turns on one GPU, each counted
-    as a unit. ``is_part`` is less than a GPU: a slice, or a part that a cloud cut off. ``gpu_label``
-    is what the cluster calls it. ``why`` says what is special; empty if nothing is.
+    as a unit. ``is_part`` is less than a GPU: a slice, or what a cloud cut off. ``gpu_label`` is
+    what the cluster calls it. ``why`` says what is special; empty if nothing is.
     """
 
     name: str
@@ -285,7 +285,7 @@ def _unready(node: Json) -> str:
     if node.get("spec", {}).get("unschedulable"):
         return "cordoned"
     conditions = (node.get("status") or {}).get("conditions") or ()
-    state = next((each for each in conditions if each["type"] == "Ready"), {})
+    state: Json = next((each for each in conditions if each["type"] == "Ready"), {})
     if state.get("status") == "True":
         return ""
     return f"not ready ({state['reason']})" if state.get("reason") else "not ready"
