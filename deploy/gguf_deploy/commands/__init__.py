@@ -1,0 +1,1 @@
+"""The verbs of ``gguf-deploy``, as a terminal or a script sees them."""
