@@ -5,7 +5,7 @@ and buffers would be counted in the wrong memory. GPUs are taken for Turing or n
 that no language model uses are missing: those count as not supported, as CUDA's unknown ones do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import c_bool, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import cache
 from typing import Final
@@ -17,6 +17,7 @@ _ROW_ELEMENTS: Final = 512  # MATRIX_ROW_PADDING, of quantized rows
 _COPY_ALIGNMENT_BYTES: Final = 128
 _LEAST_BATCH: Final = 32  # GGML_OP_OFFLOAD_MIN_BATCH
 _CELL_UNIT: Final = 256  # FATTN_KQ_STRIDE
+_MOST_EXPERTS: Final = 15  # MOE_WEIGHTED_REDUCTION_MAX_EXPERTS
 
 _REAL: Final = frozenset({"f32", "f16", "bf16"})
 _QUANTIZED: Final = frozenset(
@@ -61,6 +62,38 @@ def needed_bytes(address: int) -> int:
     if _is_quantized(tensor.type) and tensor.ne[0] % _ROW_ELEMENTS:
         size += _row_bytes(tensor.type, _ROW_ELEMENTS - tensor.ne[0] % _ROW_ELEMENTS)
     return size
+
+
+def held(graph: int) -> Iterator[tuple[int, int]]:
+    """Tensors that stay until another one was computed, for the kernels that fuse what is between.
+
+    Of those only the sum over the experts of a token is of a size that matters.
+    """
+    count = function("ggml_graph_n_nodes", c_int, c_void_p)(graph)
+    node = function("ggml_graph_node", c_void_p, c_void_p, c_int)
+    nodes = [node(graph, index) for index in range(count)]
+    for index, address in enumerate(nodes):
+        product = Tensor.from_address(address)
+        if _operation_name(product.op) == "MUL" and _weighs_experts(product):
+            rest = nodes[index + 1 : index + 2 * product.ne[1]]
+            if _adds_up(address, rest, product.ne[1]):
+                yield from ((product.src[part], rest[-1]) for part in range(2))
+
+
+def _weighs_experts(product: Tensor) -> bool:
+    """Each of some experts' vectors, times one number."""
+    vectors, weights = _source(product, 0), _source(product, 1)
+    is_weight = weights.ne[0] == 1 and vectors.ne[0] > 1
+    same = [*vectors.ne][1:] == [*weights.ne][1:] and _type_name(product.type) == "f32"
+    return is_weight and same and 1 < product.ne[1] <= _MOST_EXPERTS
+
+
+def _adds_up(product: int, rest: Sequence[int], num_experts: int) -> bool:
+    """Views of it, one for each expert, and the additions of those."""
+    tensors = [Tensor.from_address(address) for address in rest]
+    views = [each for each in tensors if each.view_src == product]
+    names = [_operation_name(each.op) for each in tensors]
+    return len(views) == num_experts and names.count("ADD") == num_experts - 1
 
 
 # --- flash attention -------------------------------------------------------------------------

@@ -162,9 +162,17 @@ def _backend(device: int, name: int) -> int:
         get_name=lambda _backend: name,
         free=_backends.pop,
         synchronize=lambda _backend: None,
+        graph_optimize=_optimize,
     )
     _backends[address] = backend
     return address
+
+
+def _optimize(_backend: int, graph: int, parameters: Any) -> None:
+    """As CUDA does where it needs more memory; nothing is reordered."""
+    hold, data = parameters.contents.add_alloc_dep, parameters.contents.user_data
+    for tensor, until in cuda.held(graph):
+        hold(data, tensor, until)
 
 
 def _event(device: int) -> int:

@@ -80,6 +80,15 @@ class Buffer(Structure):
     )
 
 
+class OptimizeParameters(Structure):
+    """``add_alloc_dep``: keep a tensor allocated until another one was computed."""
+
+    _fields_ = (
+        ("add_alloc_dep", CFUNCTYPE(None, _Address, _Address, _Address)),
+        ("user_data", _Address),
+    )
+
+
 class BackendInterface(Structure):
     _fields_ = (
         ("get_name", Name),
@@ -97,7 +106,7 @@ class BackendInterface(Structure):
         ("graph_compute", _Address),
         ("event_record", _Address),
         ("event_wait", _Address),
-        ("graph_optimize", _Address),
+        ("graph_optimize", CFUNCTYPE(None, _Address, _Address, POINTER(OptimizeParameters))),
     )
 
 
