@@ -72,7 +72,7 @@ class DeviceUse(Struct, frozen=True):
         return self.weights_bytes + self.cache_bytes + self.compute_bytes
 
 
-class Measurement(Struct, frozen=True, kw_only=True):
+class Measurement(Struct, frozen=True, kw_only=True, tag=True):
     """The answer. ``output_bytes`` is the buffer for logits and embeddings, in host memory, which
     is in no device's count. ``context_tokens`` is what one sequence can hold.
     """
@@ -86,7 +86,10 @@ class Measurement(Struct, frozen=True, kw_only=True):
     llama_cpp: str
 
 
-class Unmeasurable(Struct, frozen=True):
+class Unmeasurable(Struct, frozen=True, tag=True):
     """llama.cpp refused, in one line for people."""
 
     message: str
+
+
+Answer = Measurement | Unmeasurable

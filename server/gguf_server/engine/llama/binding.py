@@ -56,6 +56,11 @@ LOAD_MODE: Final = {
 _kept: dict[str, Any] = {}
 
 
+def symbol(name: str) -> Any:
+    """A function of llama.cpp's or ggml's that llama_cpp does not declare; callers type it."""
+    return _ggml[name]  # not the attribute: that one is shared, and has one set of types
+
+
 def start(on_log: Callable[[int, str], None], on_abort: Callable[[str], None]) -> None:
     """Initialise llama.cpp once, with its log lines and its last words going to us."""
 
@@ -144,9 +149,10 @@ class Model:
         tensor_split: Sequence[float],
         cpu_tensors: Sequence[str],
         on_progress: Callable[[float], None],
+        devices: Sequence[int] | None = None,
     ) -> "Model | None":
         """None when llama.cpp refused; why is in its log. An exception of ``on_progress`` ends
-        the load and comes out here."""
+        the load and comes out here. ``devices`` are addresses; None takes all that there are."""
         raised: list[BaseException] = []
 
         def progress(fraction: float, _user: object) -> bool:
@@ -160,12 +166,15 @@ class Model:
         params.progress_callback = callback = _lib.llama_progress_callback(progress)
         overrides = _cpu_overrides(cpu_tensors)
         split = (ctypes.c_float * max_devices())(*tensor_split)
+        chosen = (ctypes.c_void_p * (len(devices or ()) + 1))(*devices or ())  # ends with null
+        if devices is not None:
+            params.devices = ctypes.addressof(chosen)
         if cpu_tensors:
             params.tensor_buft_overrides = ctypes.addressof(overrides)
         if tensor_split:
             params.tensor_split = split
         pointer = _lib.llama_model_load_from_file(path.encode(), params)
-        del callback, overrides, split  # llama.cpp borrowed them until here
+        del callback, overrides, split, chosen  # llama.cpp borrowed them until here
         if raised:
             raise raised[0]
         return cls(pointer) if pointer else None
@@ -317,6 +326,7 @@ class Context:
         self._pointer: Any = pointer
         self._memory: Any = _lib.llama_get_memory(pointer)
         self._width = num_vocab_tokens
+        self.address = pointer  # for functions that llama_cpp does not declare
         self.num_cells = int(_lib.llama_n_ctx(pointer))
         self.num_sequence_cells = int(_lib.llama_n_ctx_seq(pointer))
 

@@ -94,11 +94,12 @@ def load(
     log = LlamaLog(sink)
     log.quiet = True
     binding.start(log.write, log.abort)
-    _check_request(config)
+    check_request(config)
     with ExitStack() as undo:
         weights = _load_weights(config, log, on_progress)
         undo.callback(weights.close)
-        _check_architecture(config, weights)
+        check_architecture(config, weights)
+        _check_tokenizer(config, weights)
         on_progress("context", 0.0)
         contexts = new_contexts(config, weights, log)
         undo.callback(contexts.close)
@@ -115,11 +116,11 @@ def load(
         vocabulary=vocabulary,
         log=log,
         kind=classify(weights) if contexts.generation else NO_MEMORY,
-        context_tokens=_context_tokens(config, weights, contexts),
+        context_tokens=sequence_tokens(config, weights, contexts),
     )
 
 
-def _check_request(config: EngineConfig) -> None:
+def check_request(config: EngineConfig) -> None:
     """What is known to fail before a byte is read, with better words than llama.cpp's."""
     sequences = parameters.num_sequences(config)
     if sequences > binding.MAX_SEQUENCES:
@@ -157,7 +158,7 @@ def _load_weights(config: EngineConfig, log: LlamaLog, on_progress: OnProgress) 
     return weights
 
 
-def _check_architecture(config: EngineConfig, weights: binding.Model) -> None:
+def check_architecture(config: EngineConfig, weights: binding.Model) -> None:
     architecture = weights.metadata("general.architecture")
     if weights.number("has_encoder") and weights.number("has_decoder"):
         raise LoadError(_unserved(config, f"{architecture!r} is an encoder-decoder"))
@@ -167,6 +168,9 @@ def _check_architecture(config: EngineConfig, weights: binding.Model) -> None:
         raise LoadError(_unserved(config, "it is a reranker, which scores pairs of texts"))
     if pooling(weights) not in binding.POOLING.values():  # llama.cpp would abort
         raise LoadError(_unserved(config, f"its pooling type {pooling(weights)} is unknown"))
+
+
+def _check_tokenizer(config: EngineConfig, weights: binding.Model) -> None:
     if weights.vocab.kind() == 0:
         raise LoadError(
             f"{config.model_path} carries no tokenizer, and text cannot be served without one. "
@@ -174,7 +178,7 @@ def _check_architecture(config: EngineConfig, weights: binding.Model) -> None:
         )
 
 
-def _context_tokens(config: EngineConfig, weights: binding.Model, contexts: Contexts) -> int:
+def sequence_tokens(config: EngineConfig, weights: binding.Model, contexts: Contexts) -> int:
     """What one sequence may hold, or one input where nothing is generated."""
     if contexts.generation is None:
         return contexts.embedding.max_tokens() if contexts.embedding else 0
