@@ -14,7 +14,7 @@ _GIB = 1024**3
 
 def nodes(settings: NodesSettings) -> None:
     """Raises ``ClusterUnreachable`` and ``ClusterForbids``."""
-    found = cluster.nodes(settings.context, kubeconfig=settings.kubeconfig)
+    found = cluster.nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
     if settings.json:
         print(json.dumps(as_json(found), indent=1))
     else:

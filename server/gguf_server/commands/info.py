@@ -8,7 +8,7 @@ from pathlib import Path
 from gguf_server.models.gguf.description import Description, describe
 from gguf_server.models.gguf.split import read_headers
 from gguf_server.models.inspection import Inspected, inspect
-from gguf_server.models.sizes import human_bytes
+from gguf_server.models.sizes import human_bytes, human_count
 from gguf_server.models.store.store import Store
 from gguf_server.settings.models import InfoSettings, wanted
 from gguf_server.tables import show
@@ -87,17 +87,10 @@ def _base_models(found: Inspected) -> Sequence[str]:
 
 
 def _params(about: Description) -> str:
-    text = _human_count(about.num_params)
+    text = human_count(about.num_params)
     if about.num_active_params != about.num_params:
-        text += f", {_human_count(about.num_active_params)} of them for each token"
+        text += f", {human_count(about.num_active_params)} of them for each token"
     return text
-
-
-def _human_count(count: int) -> str:
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return str(count)
 
 
 def _mix(about: Description) -> str:

@@ -1,7 +1,15 @@
-"""Bytes and times as people read them."""
+"""Bytes, times and counts as people read them."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000  # as the hub and the makers of disks count
+
+
+def human_count(count: int) -> str:
+    """``18.4 B``, as people count parameters."""
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return str(count)
 
 
 def human_seconds(seconds: float) -> str:

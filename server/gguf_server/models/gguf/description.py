@@ -19,9 +19,9 @@ class Description:
     """Zeros and empty texts stand for what the file does not say.
 
     ``num_active_params`` are those that one token passes, ``active_bytes`` what it reads of them:
-    of the embeddings one row. ``tensor_bytes`` tells, by type, what the weights are stored as;
-    ``label`` is what the file calls its quantization. ``num_kv_heads`` is the most that a layer
-    has.
+    of the embeddings one row. ``expert_bytes`` are those of all experts. ``tensor_bytes`` tells, by
+    type, what the weights are stored as; ``label`` is what the file calls its quantization.
+    ``num_kv_heads`` is the most that a layer has.
     """
 
     architecture: str
@@ -45,6 +45,7 @@ class Description:
     base_models: tuple[str, ...]
     size_bytes: int
     active_bytes: int
+    expert_bytes: int
 
     @property
     def bits_per_weight(self) -> float:
@@ -72,6 +73,7 @@ def describe(headers: Sequence[Header]) -> Description:
     num_params = sum(tensor.num_elements for tensor in tensors)
     size_bytes = sum(tensor.size_bytes for tensor in tensors)
     experts = _in_experts(tensors)
+    expert_bytes = sum(each.size_bytes for each in experts)
     return Description(
         architecture=first.architecture,
         kind=first.text("general.type"),
@@ -99,8 +101,9 @@ def describe(headers: Sequence[Header]) -> Description:
         base_models=_base_models(first),
         size_bytes=size_bytes,
         active_bytes=size_bytes
-        - _idle(sum(each.size_bytes for each in experts), num_experts, num_used)
+        - _idle(expert_bytes, num_experts, num_used)
         - _looked_up_bytes(tensors),
+        expert_bytes=expert_bytes,
     )
 
 

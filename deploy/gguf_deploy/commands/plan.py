@@ -1,0 +1,153 @@
+"""``gguf-deploy plan``: where a model can run, and everything that follows from it."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import islice
+
+from gguf_deploy import compose, document, helm, modal_plan, report
+from gguf_deploy.ask import Ask
+from gguf_deploy.cluster import nodes
+from gguf_deploy.hardware import GPUS, Gpu, load_prices, priced
+from gguf_deploy.measuring import Measurer
+from gguf_deploy.offers import catalogue_offers, cluster_offers
+from gguf_deploy.placing import placement
+from gguf_deploy.planner import Found, Measure, Trial, search
+from gguf_deploy.settings import PlanSettings
+from gguf_deploy.startup import parse_storage, startup
+from gguf_server.errors import DoesNotFit, MeasurementFailed
+from gguf_server.models.blueprint import Blueprint, blueprints
+from gguf_server.models.measurement import Knobs, Measurement, Question, SimulatedGpu, Topology
+from gguf_server.models.placement import Placement
+from gguf_server.models.reference import Reference
+from gguf_server.models.store.store import Store
+from gguf_server.settings.models import wanted
+from gguf_server.tables import show
+
+_SIMULATED_BYTES = 1 << 40  # of each GPU: what is needed does not depend on it
+_MAX_QUANTIZATIONS = 12  # each is a header to move
+
+
+def plan(settings: PlanSettings) -> None:
+    """Raises ``DoesNotFit`` where nothing does; the offers are shown all the same."""
+    storage = parse_storage(settings.storage)
+    ask = _ask(settings)
+    with _models(settings) as models, Measurer() as measurer:
+        found = search(islice(models, _MAX_QUANTIZATIONS), ask, _measure(measurer))
+        if found.chosen is None:
+            raise _refusal(found, settings)
+        _confirm(found.chosen, measurer)
+    trial = found.chosen
+    budget = startup(
+        trial.blueprint.size_bytes,
+        storage,
+        on_gpu=trial.offer.gpu is not None,
+        num_gpus=trial.offer.count,
+        fetch=bool(trial.blueprint.commit),
+        fits_in_host_memory=trial.blueprint.size_bytes <= ask.host_bytes,
+    )
+    _print(found, placement(trial, budget), settings)
+
+
+# --- what is asked -----------------------------------------------------------------------------
+
+
+def _ask(settings: PlanSettings) -> Ask:
+    gpus = _priced(settings)
+    if settings.cluster:
+        found = nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
+        offers = cluster_offers(gpus, found, settings.max_gpus)
+    else:
+        offers = catalogue_offers(gpus, settings.gpu, settings.max_gpus)
+    return Ask(
+        offers=offers,
+        knobs=settings.knobs,
+        host_bytes=settings.host_memory,
+        prefer=settings.prefer,  # type: ignore[arg-type]  # checked where it was read
+        allow_cpu_experts=settings.allow_cpu_experts,
+    )
+
+
+def _priced(settings: PlanSettings) -> tuple[Gpu, ...]:
+    return priced(load_prices(settings.prices_path)) if settings.prices_path else GPUS
+
+
+def _models(settings: PlanSettings) -> AbstractContextManager[Iterator[Blueprint]]:
+    source = settings.source
+    takes_any = settings.takes_any_quantization
+    chosen = replace(settings, quant=()) if takes_any else settings
+    reference = source if isinstance(source, Reference) else Reference("")
+    return blueprints(
+        source,
+        wanted(chosen, reference),
+        Store(settings.models_path),
+        offline=settings.offline,
+        every=takes_any or len(settings.quant) > 1,
+    )
+
+
+# --- what llama.cpp says -----------------------------------------------------------------------
+
+
+def _measure(measurer: Measurer) -> Measure:
+    def measure(blueprint: Blueprint, knobs: Knobs, count: int) -> Measurement:
+        return measurer.measure(_topology(count), Question(str(blueprint.path), knobs))
+
+    return measure
+
+
+def _topology(count: int, memory_bytes: int = _SIMULATED_BYTES) -> Topology:
+    return Topology(
+        tuple(SimulatedGpu(f"CUDA{index}", memory_bytes, memory_bytes) for index in range(count))
+    )
+
+
+def _confirm(trial: Trial, measurer: Measurer) -> None:
+    """Once more with GPUs of the very size that was chosen."""
+    topology = _topology(trial.offer.count, trial.offer.memory_bytes)
+    again = measurer.measure(topology, Question(str(trial.blueprint.path), trial.knobs))
+    if again.devices != trial.measurement.devices:
+        msg = f"llama.cpp counts otherwise on {trial.offer.name} than on larger GPUs; report this"
+        raise MeasurementFailed(msg)
+
+
+# --- what is said ------------------------------------------------------------------------------
+
+
+def _refusal(found: Found, settings: PlanSettings) -> DoesNotFit:
+    if settings.format == "table" and not settings.json:
+        show(report.lines(found, None))
+    nearest = min(found.trials, key=report.lacking_bytes)
+    hints = ["a smaller --context or --parallel"]
+    if not settings.takes_any_quantization:
+        hints.append("--quant auto")
+    if not settings.allow_cpu_experts and nearest.blueprint.description.num_experts:
+        hints.append("--allow-cpu-experts")
+    return DoesNotFit(
+        f"{nearest.blueprint.reference} fits nowhere: on {nearest.offer.name}"
+        f" {report.shortage(nearest)}; try {', '.join(hints)}"
+    )
+
+
+def _print(found: Found, placed: Placement, settings: PlanSettings) -> None:
+    command = shlex.join(["gguf-deploy", *sys.argv[1:]])
+    if settings.json or settings.format == "json":
+        text = document.dumps(placed)
+    elif settings.format == "helm":
+        fitting = {trial.offer.gpu for trial in found.trials if trial.fits and trial.offer.gpu}
+        same_count = [
+            gpu
+            for gpu in sorted(fitting, key=lambda gpu: gpu.memory_bytes)
+            if placed.gpu and gpu.memory_bytes >= placed.gpu.memory_bytes
+        ]
+        text = helm.text(placed, same_count, command=command)
+    elif settings.format == "compose":
+        text = compose.text(placed, command=command)
+    elif settings.format == "modal":
+        text = modal_plan.document(placed)
+    else:
+        show(report.lines(found, placed))
+        return
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")

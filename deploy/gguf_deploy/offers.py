@@ -1,0 +1,48 @@
+"""What may be taken: so many of a GPU of the catalogue, or of what a cluster has free."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from gguf_deploy.ask import Offer
+from gguf_deploy.hardware import Gpu, find
+from gguf_deploy.node import Node
+from gguf_server.errors import DoesNotFit
+
+CPU = "cpu"
+_COUNTS = (1, 2, 4, 8)  # as machines have them
+
+
+def catalogue_offers(gpus: Sequence[Gpu], names: Sequence[str], max_gpus: int) -> tuple[Offer, ...]:
+    """Of all GPUs, or of those that are named; ``cpu`` is none. Raises ``SettingsError``."""
+    named = [find(name, gpus) for name in names if name.lower() != CPU]
+    has_cpu = len(named) < len(names)
+    chosen = named if names else list(gpus)
+    counts = [count for count in _COUNTS if count <= max_gpus]
+    offers = [Offer(gpu, count) for gpu in chosen for count in counts]
+    return _ordered([*([Offer(None, 0)] if has_cpu else []), *offers])
+
+
+def cluster_offers(gpus: Sequence[Gpu], nodes: Iterable[Node], max_gpus: int) -> tuple[Offer, ...]:
+    """Of each GPU as many as one ready node has free. Raises ``DoesNotFit`` where none is known."""
+    most: dict[Gpu, int] = {}
+    priced = {gpu.name: gpu for gpu in gpus}
+    for node in nodes:
+        if node.gpu is not None and node.ready and node.is_whole:
+            memory_bytes = node.memory_bytes or node.gpu.memory_bytes
+            gpu = replace(priced[node.gpu.name], memory_bytes=memory_bytes)
+            count = node.count if node.free is None else node.free
+            most[gpu] = max(most.get(gpu, 0), min(count, max_gpus))
+    offers = [
+        Offer(gpu, count)
+        for gpu, free in most.items()
+        for count in sorted({count for count in _COUNTS if count <= free} | {free})
+        if count
+    ]
+    if not offers:
+        msg = "the cluster has no free GPU that we know; see gguf-deploy nodes"
+        raise DoesNotFit(msg)
+    return _ordered(offers)
+
+
+def _ordered(offers: Iterable[Offer]) -> tuple[Offer, ...]:
+    return tuple(sorted(offers, key=lambda offer: (offer.memory_bytes, offer.name, offer.count)))
