@@ -40,7 +40,7 @@ def blueprint(gibibytes: float, *, label: str = "Q8_0", experts: int = 0) -> Blu
         f"org/repo:{label}",
         "c" * 40,
         label,
-        "the only model (21.5 GB)",
+        "the only model",
         size,
         description,
     )
