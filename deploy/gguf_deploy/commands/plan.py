@@ -27,6 +27,7 @@ from gguf_server.settings.models import wanted
 from gguf_server.tables import show
 
 _SIMULATED_BYTES = 1 << 40  # of each GPU: what is needed does not depend on it
+_MAX_GPUS = 8
 _MAX_QUANTIZATIONS = 12  # each is a header to move
 
 
@@ -92,16 +93,16 @@ def _models(settings: PlanSettings) -> AbstractContextManager[Iterator[Blueprint
 
 
 def _measure(measurer: Measurer) -> Measure:
+    topology = _topology(_MAX_GPUS)  # one process for all counts: it takes half a second to start
+
     def measure(blueprint: Blueprint, knobs: Knobs, count: int) -> Measurement:
-        return measurer.measure(_topology(count), Question(str(blueprint.path), knobs))
+        return measurer.measure(topology, Question(str(blueprint.path), knobs, count))
 
     return measure
 
 
 def _topology(count: int, memory_bytes: int = _SIMULATED_BYTES) -> Topology:
-    return Topology(
-        tuple(SimulatedGpu(f"CUDA{index}", memory_bytes, memory_bytes) for index in range(count))
-    )
+    return Topology((SimulatedGpu("simulated", memory_bytes, memory_bytes),) * count)
 
 
 def _confirm(trial: Trial, measurer: Measurer) -> None:

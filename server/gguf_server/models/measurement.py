@@ -48,10 +48,14 @@ class Topology(Struct, frozen=True):
 
 
 class Question(Struct, frozen=True):
-    """One line each. The file may be a header with a hole of the right size behind it."""
+    """One line each. The file may be a header with a hole of the right size behind it.
+
+    ``num_gpus`` are used, the first of the topology; None means all, 0 the CPU alone.
+    """
 
     model_path: str
     knobs: Knobs
+    num_gpus: int | None = None
 
 
 class DeviceUse(Struct, frozen=True):

@@ -165,8 +165,9 @@ def _devices(topology: Topology) -> tuple[int, ...] | None:
 
 
 def _answer(question: Question, devices: Sequence[int] | None) -> Answer:
+    chosen = devices[: question.num_gpus] if devices is not None else None
     try:
-        return measure(question, devices)
+        return measure(question, chosen)
     except StartupError as exc:
         return Unmeasurable(exc.message)
 
