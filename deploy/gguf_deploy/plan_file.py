@@ -25,7 +25,7 @@ def plan_file(
     """``command`` made it; ``how`` says what to do with it, a line each."""
     heading = [f"Made by: {command}", *_about(placement), *how]
     comments = [f"# {_printable(line)}\n" for line in heading]
-    body: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1000)
+    body: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False)
     return "".join([*comments, "\n", body])
 
 

@@ -115,7 +115,9 @@ def test_the_volume_holds_two_revisions() -> None:
 
 @pytest.mark.parametrize("placement", ALL)
 def test_the_file_says_the_same(placement) -> None:
-    assert yaml.safe_load(text(placement(), command=COMMAND)) == values(placement())
+    found = yaml.safe_load(text(placement(), command=COMMAND))
+    assert found == values(placement())
+    assert list(found) == list(values(placement()))  # the model first
 
 
 @pytest.mark.parametrize("placement", ALL)

@@ -92,10 +92,10 @@ def test_a_model_of_100_mb_is_ready_in_seconds() -> None:
 
 
 def test_from_60_seconds_on_probes_ask_every_ten() -> None:
-    just_below = startup(0, Storage("", GB), on_gpu=True, num_gpus=14)
-    from_there = startup(1, Storage("", GB), on_gpu=True, num_gpus=15)
-    assert (just_below.expected_seconds, just_below.probe_period_seconds) == (57, 5)
-    assert (from_there.expected_seconds, from_there.probe_period_seconds) == (61, 10)
+    just_below = startup(14_000 * GB // 1000, parse_storage("nvme"), on_gpu=False, num_gpus=0)
+    from_there = startup(14_050 * GB // 1000, parse_storage("nvme"), on_gpu=False, num_gpus=0)
+    assert (just_below.expected_seconds, just_below.probe_period_seconds) == (59, 5)
+    assert (from_there.expected_seconds, from_there.probe_period_seconds) == (60, 10)
 
 
 def test_fast_storage_helps_only_as_far_as_the_gpu_takes_the_bytes() -> None:
