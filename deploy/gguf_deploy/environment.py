@@ -15,7 +15,11 @@ def environment(placement: Placement) -> dict[str, str]:
         for name in Knobs.__struct_fields__
         if getattr(knobs, name) != getattr(defaults, name)
     }
-    return {environment_name("model"): placement.model.reference, **changed}
+    return {
+        environment_name("model"): placement.model.reference,
+        environment_name("served_model_name"): placement.model.name,  # not with its commit
+        **changed,
+    }
 
 
 def _text(value: object) -> str:

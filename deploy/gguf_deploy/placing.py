@@ -39,6 +39,7 @@ def _model(trial: Trial) -> PlacedModel:
     blueprint, about = trial.blueprint, trial.blueprint.description
     return PlacedModel(
         reference=blueprint.reference,
+        name=blueprint.name,
         commit=blueprint.commit,
         label=blueprint.label,
         architecture=about.architecture,

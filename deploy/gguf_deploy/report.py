@@ -53,14 +53,14 @@ def price_per_million_tokens(price_per_hour: float, tokens_per_second: float) ->
 
 def _subject(trial: Trial) -> list[str]:
     blueprint, about = trial.blueprint, trial.blueprint.description
-    params = human_count(about.num_params)
+    params = f"{human_count(about.num_params)} parameters"
     if about.num_active_params != about.num_params:
-        params += f", {human_count(about.num_active_params)} of them for each token"
+        params += f" ({human_count(about.num_active_params)} for each token)"
     knobs, measurement = trial.knobs, trial.measurement
     return [
         blueprint.reference,
         blueprint.reason,
-        f"{about.architecture}, {params} parameters, {measurement.num_layers} layers",
+        f"{about.architecture}, {params}, {measurement.num_layers} layers",
         (
             f"{knobs.slots} slots of {measurement.context_tokens} tokens,"
             f" cache {knobs.cache_type_k}; counted by llama.cpp {measurement.llama_cpp}"

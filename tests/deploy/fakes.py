@@ -36,13 +36,14 @@ def blueprint(gibibytes: float, *, label: str = "Q8_0", experts: int = 0) -> Blu
         size_bytes=size, active_bytes=size, expert_bytes=size // 2 if experts else 0,
     )  # fmt: skip
     return Blueprint(
-        Path(label),
-        f"org/repo:{label}",
-        "c" * 40,
-        label,
-        "the only model",
-        size,
-        description,
+        path=Path(label),
+        reference=f"org/repo:{label}",
+        name="org/repo",
+        commit="c" * 40,
+        label=label,
+        reason="the only model",
+        size_bytes=size,
+        description=description,
     )
 
 

@@ -12,6 +12,7 @@ def moe_on_l40s() -> Placement:
     """8 x 3B, 18.4B parameters, Q8_0."""
     model = PlacedModel(
         reference=f"acme/moe-8x3b-gguf@{COMMIT}:Q8_0",
+        name="acme/moe-8x3b-gguf",
         commit=COMMIT,
         label="Q8_0",
         architecture="llama",
@@ -40,6 +41,7 @@ def dense_on_cpu() -> Placement:
     """A small one from a file: there is no commit, and nothing to fetch."""
     model = PlacedModel(
         reference="/models/$HOME/small: one.gguf",
+        name="small: one",
         commit="",
         label="Q4_K_M",
         architecture="qwen2",
@@ -68,6 +70,7 @@ def dense_on_cpu() -> Placement:
 def experts_on_cpu_with_two_gpus() -> Placement:
     model = PlacedModel(
         reference=f"acme/large-moe-GGUF@{COMMIT}:large/Q4_K_M-00001-of-00009.gguf",
+        name="acme/large-moe-GGUF",
         commit=COMMIT,
         label="UD-Q4_K_XL",
         architecture="deepseek2",

@@ -78,11 +78,15 @@ def test_a_file_is_named_by_its_path() -> None:
 def test_only_what_differs_from_the_server_s_defaults_is_said() -> None:
     assert environment(moe_on_l40s()).keys() == {
         "MODEL_NAME",
+        "GGUF_SERVED_MODEL_NAME",
         "GGUF_CONTEXT",
         "GGUF_CACHE_TYPE_K",
         "GGUF_CACHE_TYPE_V",
     }
-    assert environment(replace(moe_on_l40s(), knobs=Knobs())).keys() == {"MODEL_NAME"}
+    assert environment(replace(moe_on_l40s(), knobs=Knobs())).keys() == {
+        "MODEL_NAME",
+        "GGUF_SERVED_MODEL_NAME",
+    }
 
 
 def test_what_is_not_said_is_the_same_on_both_sides() -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
 
-from gguf_deploy import compose, document, helm, modal_plan, report
+from gguf_deploy import compose, helm, modal_plan, report
 from gguf_deploy.ask import Ask
 from gguf_deploy.cluster import nodes
 from gguf_deploy.hardware import GPUS, Gpu, load_prices, priced
@@ -20,7 +20,7 @@ from gguf_deploy.startup import parse_storage, startup
 from gguf_server.errors import DoesNotFit, MeasurementFailed
 from gguf_server.models.blueprint import Blueprint, blueprints
 from gguf_server.models.measurement import Knobs, Measurement, Question, SimulatedGpu, Topology
-from gguf_server.models.placement import Placement
+from gguf_server.models.placement import Placement, dumps
 from gguf_server.models.reference import Reference
 from gguf_server.models.store.store import Store
 from gguf_server.settings.models import wanted
@@ -135,7 +135,7 @@ def _refusal(found: Found, settings: PlanSettings) -> DoesNotFit:
 def _print(found: Found, placed: Placement, settings: PlanSettings) -> None:
     command = shlex.join(["gguf-deploy", *sys.argv[1:]])
     if settings.json or settings.format == "json":
-        text = document.dumps(placed)
+        text = dumps(placed)
     elif settings.format == "helm":
         fitting = {trial.offer.gpu for trial in found.trials if trial.fits and trial.offer.gpu}
         same_count = [

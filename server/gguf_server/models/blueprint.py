@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 class Blueprint:
     """``path`` is a file that llama.cpp can measure; it may be gone when the plan is made.
 
-    ``reference`` names the model for good, with its commit; of a file it is the path.
+    ``reference`` names the model for good, with its commit; of a file it is the path. ``name`` is
+    what it was called, as the API will.
     """
 
     path: Path
     reference: str
+    name: str
     commit: str
     label: str
     reason: str
@@ -56,7 +58,7 @@ def blueprints(
         return
     here = store.find(source, wanted)
     if isinstance(here, Stored) and (offline or not every):
-        yield iter([_of_stored(here)])
+        yield iter([_of_stored(source, here)])
     elif offline and isinstance(here, Missing):
         raise NotFetched(f"{here.reason}; without --offline the hub would be asked")
     else:
@@ -69,16 +71,24 @@ def _of_file(path: Path) -> Blueprint:
     absolute = str(path.absolute())
     reason = f"{path}: the file that was asked for"
     return Blueprint(
-        path, absolute, "", description.label, reason, description.size_bytes, description
+        path=path,
+        reference=absolute,
+        name=path.name.removesuffix(".gguf"),
+        commit="",
+        label=description.label,
+        reason=reason,
+        size_bytes=description.size_bytes,
+        description=description,
     )
 
 
-def _of_stored(stored: Stored) -> Blueprint:
+def _of_stored(source: Reference, stored: Stored) -> Blueprint:
     blueprint = _of_file(stored.path)
     selector = stored.label or stored.path.relative_to(stored.directory).as_posix()
     return replace(
         blueprint,
         reference=str(Reference(stored.repository, stored.commit, selector)),
+        name=source.name,
         commit=stored.commit,
         label=stored.label,
         reason=f"{selector}: is here, verified",
@@ -114,6 +124,7 @@ def _drawn(
     return Blueprint(
         path=directory / candidate.paths[0],
         reference=str(Reference(source.repository, repository.commit, selector)),
+        name=source.name,
         commit=repository.commit,
         label=candidate.label,
         reason=choice.reason,

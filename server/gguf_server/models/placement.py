@@ -4,19 +4,24 @@ A plain JSON document with a version. It names the model's commit: without it, g
 earlier deployment could not promise the model.
 """
 
+import msgspec
 from msgspec import Struct
 
+from gguf_server.errors import InvalidPlan
 from gguf_server.models.measurement import Knobs
 
 VERSION = 1
+_AGAIN = "make it anew: gguf-deploy plan MODEL --format json"
 
 
 class PlacedModel(Struct, frozen=True, kw_only=True):
     """``reference`` is what to fetch and serve, with its commit: ``org/repo@<commit>:Q8_0``, or a
-    path. ``commit`` is empty for a file. ``active_bytes`` are read for each token.
+    path. ``name`` is what the API calls it, as it was asked for. ``commit`` is empty for a file.
+    ``active_bytes`` are read for each token.
     """
 
     reference: str
+    name: str
     commit: str
     label: str
     architecture: str
@@ -111,3 +116,26 @@ class Placement(Struct, frozen=True, kw_only=True):
     speed: Speed | None
     price_per_hour: float | None
     changes: tuple[str, ...] = ()
+
+
+class _Versioned(Struct):
+    version: int
+
+
+def dumps(placement: Placement) -> str:
+    """For people to read, too. ``loads`` gives the same placement back."""
+    return msgspec.json.format(msgspec.json.encode(placement), indent=2).decode() + "\n"
+
+
+def loads(text: str) -> Placement:
+    """Raises ``InvalidPlan``, one line. Fields that it does not know are for somebody else."""
+    try:
+        version = msgspec.json.decode(text, type=_Versioned).version
+        if version == VERSION:
+            return msgspec.json.decode(text, type=Placement)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        reason = " ".join(str(exc).split())
+        msg = f"this is no plan ({reason}); {_AGAIN}"
+        raise InvalidPlan(msg) from None
+    msg = f"the plan is of version {version}, and this gguf-server knows {VERSION}; {_AGAIN}"
+    raise InvalidPlan(msg)

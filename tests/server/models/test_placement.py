@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gguf_deploy.document import dumps, loads
 from gguf_server.errors import InvalidPlan
+from gguf_server.models.placement import dumps, loads
 from tests.deploy.placements import ALL, moe_on_l40s
 
 
@@ -35,7 +35,7 @@ def test_it_is_json_for_people_and_says_its_version() -> None:
 
 @pytest.mark.parametrize("version", [0, 2, -1])
 def test_another_version_is_refused(version: int) -> None:
-    assert f"of version {version}, and this gguf-deploy knows 1" in refusal(
+    assert f"of version {version}, and this gguf-server knows 1" in refusal(
         changed(version=version)
     )
 
