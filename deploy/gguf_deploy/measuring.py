@@ -136,7 +136,7 @@ class _Worker:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
         if self._is_late:
-            return f"llama.cpp gave no answer within {self._limit_seconds:.0f} s"
+            return f"llama.cpp gave no answer within {self._limit_seconds:g} s"
         words = self._last_words()
         if "No module named" in words:
             return f"{words}: install gguf-server[engine]"
