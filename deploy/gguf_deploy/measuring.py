@@ -18,7 +18,7 @@ import msgspec
 from gguf_server.errors import MeasurementFailed
 from gguf_server.models.measurement import Answer, Measurement, Question, Topology, Unmeasurable
 
-MEASURE_COMMAND: Final = (sys.executable, "-m", "gguf_server.engine.llama.measure")
+MEASURE_COMMAND: Final = (sys.executable, "-m", "gguf_server.engine.measuring")
 # A large model takes a second. Beyond this nothing will come.
 LIMIT_SECONDS: Final = 60.0
 _MAX_WORKERS: Final = 8  # some 60 MB each

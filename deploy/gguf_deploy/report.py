@@ -2,7 +2,7 @@
 
 from gguf_deploy.planner import Found, Trial
 from gguf_server.models.placement import Need, Placement, Startup
-from gguf_server.models.sizes import human_count, human_seconds
+from gguf_server.models.sizes import gibibytes, human_count, human_seconds
 from gguf_server.tables import table
 
 _GIB = 1 << 30
@@ -24,11 +24,6 @@ def offers(found: Found) -> list[str]:
     """One line for each kind of GPU: the fewest that fit, else the most that there are."""
     rows = [_row(trial, is_chosen=trial is found.chosen) for trial in _shortened(found)]
     return table(_HEADS, rows)
-
-
-def gibibytes(num_bytes: int) -> str:
-    """GPUs are counted so: a card of 24 GB has 22.5 GiB."""
-    return f"{num_bytes / _GIB:.1f} GiB"
 
 
 def lacking_bytes(trial: Trial) -> int:

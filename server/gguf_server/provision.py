@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import structs
+
 from gguf_server.errors import NotFetched
 from gguf_server.models.files import check_model_file
 from gguf_server.models.meter import Meter
@@ -17,6 +19,7 @@ from gguf_server.settings.models import wanted
 from gguf_server.settings.serve import Settings
 from gguf_server.supervisor.fetching import fetch
 from gguf_server.supervisor.preparation import Prepared, Stage
+from gguf_server.wire.messages import EngineConfig
 
 _STAMP_SECONDS = 3600.0
 _LOG_SECONDS = 30.0
@@ -29,8 +32,14 @@ class Provision:
     What is here and verified is served without asking the hub; ``gguf-server fetch`` asks it.
     """
 
-    def __init__(self, settings: Settings, chat_template: str | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        chat_template: str | None,
+        planned_bytes: tuple[int, ...] = (),
+    ) -> None:
         self._settings = settings
+        self._planned_bytes = planned_bytes
         self._chat_template = chat_template
         self._source = settings.source
         self._store = Store(settings.models_path)
@@ -40,7 +49,7 @@ class Provision:
 
     async def __call__(self, report: Callable[[Stage], None]) -> Prepared:
         if isinstance(self._source, Path):
-            return Prepared(self._settings.engine_config(self._source), self._chat_template)
+            return Prepared(self._config(self._source), self._chat_template)
         stored = await self._stored(self._source, report)
         name = stored.label or stored.path.name
         _log.info("serving %s of %s at commit %s", name, stored.repository, stored.commit)
@@ -48,7 +57,11 @@ class Provision:
         template = self._chat_template
         if template is None and stored.chat_template is not None:
             template = stored.chat_template.read_text("utf-8")
-        return Prepared(self._settings.engine_config(stored.path), template)
+        return Prepared(self._config(stored.path), template)
+
+    def _config(self, path: Path) -> EngineConfig:
+        config = self._settings.engine_config(path)
+        return structs.replace(config, planned_bytes=self._planned_bytes)
 
     async def _stored(self, reference: Reference, report: Callable[[Stage], None]) -> Stored:
         needed = wanted(self._settings, reference)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
+from gguf_server.agreement import planned_bytes, read_plan
 from gguf_server.api.app import create_app
 from gguf_server.api.connections import Connections
 from gguf_server.errors import CannotListen, ServerDraining, SettingsError
@@ -64,8 +65,13 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        plan = read_plan(settings)
         self._process = EngineProcess(
-            Provision(settings, _read_template(settings.chat_template)),
+            Provision(
+                settings,
+                _read_template(settings.chat_template),
+                planned_bytes(plan) if plan else (),
+            ),
             _patience(settings),
             environment=engine_environment(),
         )

@@ -24,6 +24,7 @@ from gguf_server.engine.llama import parameters
 from gguf_server.engine.llama.embedding import LlamaVectorRunner
 from gguf_server.engine.llama.grammar import LlamaGrammars
 from gguf_server.engine.llama.model import LlamaModel, load
+from gguf_server.engine.llama.room import check_room
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.loop import Command, Loop
 from gguf_server.engine.memory import Memory
@@ -31,7 +32,7 @@ from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import EngineFatal
 from gguf_server.engine.scheduler import Limits, Scheduler
 from gguf_server.engine.slots import Slots
-from gguf_server.errors import LoadError
+from gguf_server.errors import DoesNotFit, LoadError
 from gguf_server.parent import die_with_parent, go_first_when_memory_runs_out
 from gguf_server.wire.framing import FrameReader, encode
 from gguf_server.wire.messages import (
@@ -85,8 +86,8 @@ def main() -> None:
     channel = Channel(int(sys.argv[1]))
     try:
         _serve(channel)
-    except LoadError as exc:
-        channel.send(LoadFailed(exc.message))
+    except (LoadError, DoesNotFit) as exc:
+        channel.send(LoadFailed(exc.message, exc.code))
         sys.exit(exc.exit_code)
     except EngineFatal as exc:
         _log.error("%s", exc)
@@ -139,6 +140,8 @@ def _load(config: EngineConfig, channel: Channel) -> tuple[LlamaModel, dict[str,
         began.setdefault(stage, time.monotonic())
         channel.send(LoadProgress(stage, fraction))
 
+    if config.memory_check:
+        check_room(config)
     model = load(config, on_progress)
     ends = [*list(began.values())[1:], time.monotonic()]
     return model, {

@@ -20,6 +20,11 @@ def human_seconds(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def gibibytes(count: float) -> str:
+    """``22.5 GiB``: memory is counted so, and a card of 24 GB has 22.5."""
+    return f"{count / (1 << 30):.1f} GiB"
+
+
 def human_bytes(count: float) -> str:
     """``18.2 GB``"""
     for unit in _UNITS[:-1]:

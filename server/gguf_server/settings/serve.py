@@ -97,6 +97,13 @@ class Settings(SourceSettings):
     n_gpu_layers: int = option(-1, whole(-1), "layers on the GPU; -1: all", "N")
     n_cpu_moe: int = option(0, whole(0), "layers whose experts stay on the CPU", "N")
     tensor_split: tuple[float, ...] = option((), reals, "share of each GPU: 3,1", "LIST")
+    memory_check: bool = option(
+        True,  # noqa: FBT003
+        on_off,
+        "ask llama.cpp before loading whether the memory is enough: on, off",
+        "WORD",
+    )
+    plan: str = option("", str, "the plan it was deployed by, JSON of gguf-deploy plan", "FILE")
     threads: int = option(0, whole(0), "CPU threads for decode; 0: all usable", "N")
     threads_batch: int = option(0, whole(0), "CPU threads for prefill; 0: as --threads", "N")
     flash_attention: str = word("auto", FlashAttention, "flash attention")

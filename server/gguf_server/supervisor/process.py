@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gguf_server.errors import CrashLoop, LoadError, StartupError
+from msgspec.structs import replace
+
+from gguf_server.errors import CrashLoop, LoadError, StartupError, startup_error
 from gguf_server.supervisor.child import ENGINE_COMMAND, Child
 from gguf_server.supervisor.preparation import Preparation, Prepared, Stage
 from gguf_server.supervisor.restart import RestartPolicy
@@ -187,7 +189,7 @@ class EngineProcess:
         watching = asyncio.create_task(self._watch(child, watchdog))
         last_breath_seconds = 0.0
         try:
-            child.send(Load(PROTOCOL_VERSION, prepared.config))
+            child.send(Load(PROTOCOL_VERSION, self._config(prepared.config)))
             await self._listen_to(child, watchdog, prepared)
             silent = watchdog.silent_seconds(time.monotonic())
             # It closed the socket; a crashed process is gone a moment later, with its signal.
@@ -201,6 +203,10 @@ class EngineProcess:
         if self._stalled:
             return "stall", f"made no progress for {silent:.1f} s and was killed"
         return "crash", how
+
+    def _config(self, config: EngineConfig) -> EngineConfig:
+        """Memory is checked once: should that be what crashed, another engine goes without."""
+        return replace(config, memory_check=config.memory_check and not self._num_restarts)
 
     async def _listen_to(self, child: Child, watchdog: Watchdog, prepared: Prepared) -> None:
         while True:
@@ -230,7 +236,7 @@ class EngineProcess:
                 facts = prepared.facts(message.facts)
                 self._become_ready(facts, watchdog.limit_seconds)
             case LoadFailed():
-                raise LoadError(message.message)
+                raise startup_error(message.code, message.message)
             case _:
                 pass  # about single requests
         if self._listener is not None:

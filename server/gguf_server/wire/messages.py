@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 # What a request may hold when nobody says: models announce contexts that no memory holds.
 DEFAULT_CONTEXT_TOKENS = 4096
 
@@ -39,7 +39,9 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     whole unified cache; 0 means ``slots * context_tokens``. ``n_gpu_layers`` -1 means all.
     ``embeddings`` gives a model that generates a second context, for embeddings; a model that can
     only embed needs no asking. ``host_cache_bytes`` bounds what is kept of evicted prefixes in
-    host memory; -1 takes a share of what the cgroup leaves.
+    host memory; -1 takes a share of what the cgroup leaves. ``memory_check`` asks llama.cpp before
+    the weights are read whether there is room; ``planned_bytes`` are what a plan counted for each
+    GPU.
     """
 
     model_path: str
@@ -67,6 +69,8 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     output_reservation_tokens: int = 256
     embeddings: bool = False
     host_cache_bytes: int = -1
+    memory_check: bool = True
+    planned_bytes: tuple[int, ...] = ()
     log_level: LogLevel = "info"
 
 
@@ -220,9 +224,13 @@ class Ready(Struct, frozen=True, tag=True):
 
 
 class LoadFailed(Struct, frozen=True, tag=True):
-    """The model cannot be loaded, and trying again will not help. The engine exits."""
+    """The model cannot be loaded, and trying again will not help. The engine exits.
+
+    ``code`` is that of a ``StartupError``.
+    """
 
     message: str
+    code: str
 
 
 class Accepted(Struct, frozen=True, tag=True):

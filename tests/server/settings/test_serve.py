@@ -53,6 +53,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "n_gpu_layers": ("0", 0),
     "n_cpu_moe": ("4", 4),
     "tensor_split": ("3, 1.5", (3.0, 1.5)),
+    "memory_check": ("off", False),
+    "plan": ("/plan.json", "/plan.json"),
     "threads": ("2", 2),
     "threads_batch": ("5", 5),
     "flash_attention": ("off", "off"),
@@ -75,7 +77,7 @@ TEXTS = {name: text for name, (text, _) in EXAMPLES.items()}
 # What some options need beside them, whoever says it.
 NEEDED = {name: TEXTS[name] for name in ("kv_layout", "tls_cert", "tls_key")}
 # Options of which only the engine has another name or form.
-COMPUTED = {"model_path", "context_tokens"}
+COMPUTED = {"model_path", "context_tokens", "planned_bytes"}
 
 FIELDS = {each.name: each for each in fields(Settings)}
 OPTIONS = list(FIELDS)

@@ -58,7 +58,7 @@ class FakeEngine:
             "dies": lambda _: os.kill(os.getpid(), signal.SIGKILL),
             "aborts": lambda _: os.abort(),
             "babbles": lambda _: self._socket.sendall(b"HTTP/1.1 200 OK\r\n"),
-            "fails": lambda text: self.send(LoadFailed(text.replace("_", " "))),
+            "fails": lambda text: self.send(LoadFailed(text.replace("_", " "), "load_failed")),
             "closes": lambda _: self._socket.shutdown(socket.SHUT_RDWR),
         }
         [load] = self.receive()

@@ -49,6 +49,8 @@ CONFIG = EngineConfig(
     kv_cells=9999,
     cache_type_k="q8_0",
     cache_type_v="q4_0",
+    memory_check=False,
+    planned_bytes=(1, 2),
     flash_attention="on",
     n_gpu_layers=12,
     n_cpu_moe=7,
@@ -133,7 +135,7 @@ TO_ENGINE = [
 FROM_ENGINE = [
     LoadProgress("weights", 0.5),
     Ready(PROTOCOL_VERSION, FACTS),
-    LoadFailed("no such file"),
+    LoadFailed("no such file", "load_failed"),
     Accepted(1, 100),
     Rejected(2, "invalid_request", "no"),
     Tokenized(3, (1, 2, 3)),

@@ -42,6 +42,8 @@ CACHE_TYPE: Final = {
     "iq4_nl": 20,
     "bf16": 30,
 }
+# enum ggml_backend_dev_type: discrete and integrated.
+_GPU_TYPES: Final = (1, 2)
 # enum llama_token_attr.
 TOKEN_UNKNOWN: Final = 1 << 0
 TOKEN_CONTROL: Final = 1 << 3
@@ -99,6 +101,25 @@ def devices() -> tuple[str, ...]:
         text.restype, text.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
     found = [get(index) for index in range(count())]
     return tuple(f"{name(dev).decode()}: {description(dev).decode()}" for dev in found)
+
+
+def free_bytes() -> dict[str, int]:
+    """Of every device that is no CPU, by its name."""
+    memory, kind = symbol("ggml_backend_dev_memory"), symbol("ggml_backend_dev_type")
+    count, get = symbol("ggml_backend_dev_count"), symbol("ggml_backend_dev_get")
+    name = symbol("ggml_backend_dev_name")
+    count.restype, get.restype, name.restype = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p
+    get.argtypes, memory.restype = [ctypes.c_size_t], None
+    for each in (kind, name):
+        each.argtypes = [ctypes.c_void_p]
+    memory.argtypes = [ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2]
+    found = {}
+    for device in map(get, range(count())):
+        if kind(device) in _GPU_TYPES:
+            free, total = ctypes.c_size_t(), ctypes.c_size_t()
+            memory(device, free, total)
+            found[name(device).decode()] = free.value
+    return found
 
 
 def can_offload() -> bool:

@@ -1,13 +1,9 @@
-"""The measuring process: ``python -m gguf_server.engine.llama.measure``.
+"""How much memory a model would take, by llama.cpp's own count.
 
-The first line on stdin is a ``Topology``, each other one a ``Question``, all in JSON; each question
-is answered by a line on stdout, a ``Measurement`` or an ``Unmeasurable``. The code is the engine's
-own, up to the point where memory would be taken. An ``abort()`` inside llama.cpp ends the process;
-its reason is the last line on stderr.
+The code is the engine's own, up to the point where memory would be taken.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,26 +14,16 @@ import msgspec
 from gguf_server.engine.llama import binding, parameters
 from gguf_server.engine.llama.breakdown import breakdown
 from gguf_server.engine.llama.contexts import Contexts, new_contexts
-from gguf_server.engine.llama.devices import register
 from gguf_server.engine.llama.log import LlamaLog
 from gguf_server.engine.llama.model import check_architecture, check_request, sequence_tokens
 from gguf_server.engine.llama.refusal import refusal
-from gguf_server.errors import LoadError, MeasurementFailed, StartupError
+from gguf_server.errors import LoadError
 from gguf_server.models.gguf.reader import read_header
 from gguf_server.models.gguf.source import FileBytes
-from gguf_server.models.measurement import (
-    Answer,
-    DeviceUse,
-    Measurement,
-    Question,
-    Topology,
-    Unmeasurable,
-)
-from gguf_server.parent import die_with_parent
+from gguf_server.models.measurement import DeviceUse, Measurement, Question
 from gguf_server.wire.messages import EngineConfig, LoraFile
 
 _FLOAT_BYTES = 4
-_BAD_LINE = 2
 
 
 def measure(question: Question, devices: Sequence[int] | None = None) -> Measurement:
@@ -47,7 +33,7 @@ def measure(question: Question, devices: Sequence[int] | None = None) -> Measure
     ``MeasurementFailed`` where llama.cpp cannot be asked.
     """
     config = _config(question)
-    log = LlamaLog(_last_words)
+    log = LlamaLog(last_words)
     log.quiet = True
     binding.start(log.write, log.abort)
     check_request(config)
@@ -134,49 +120,7 @@ def _with_adapters(uses: Sequence[DeviceUse], adapter_bytes: int) -> tuple[Devic
     )
 
 
-# --- the process -------------------------------------------------------------------------------
-
-
-def main() -> None:
-    die_with_parent()
-    logging.disable(logging.WARNING)  # whoever asks knows what is asked
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nobody else writes between the answers
-    try:
-        devices = _devices(msgspec.json.decode(sys.stdin.buffer.readline(), type=Topology))
-        for line in sys.stdin.buffer:
-            question = msgspec.json.decode(line, type=Question)
-            answers.write(msgspec.json.encode(_answer(question, devices)) + b"\n")
-            answers.flush()
-    except msgspec.DecodeError as exc:
-        _last_words(logging.ERROR, f"this is no question to a measuring process: {exc}")
-        sys.exit(_BAD_LINE)
-    except MeasurementFailed as exc:
-        _last_words(logging.ERROR, exc.message)
-        sys.exit(exc.exit_code)
-
-
-def _devices(topology: Topology) -> tuple[int, ...] | None:
-    if not topology.simulated:
-        return None
-    log = LlamaLog(_last_words)
-    binding.start(log.write, log.abort)
-    return register(topology.gpus)
-
-
-def _answer(question: Question, devices: Sequence[int] | None) -> Answer:
-    chosen = devices[: question.num_gpus] if devices is not None else None
-    try:
-        return measure(question, chosen)
-    except StartupError as exc:
-        return Unmeasurable(exc.message)
-
-
-def _last_words(level: int, line: str) -> None:
+def last_words(level: int, line: str) -> None:
     """A sink for llama.cpp's log, of which only the reason for an abort matters here."""
     if level >= logging.ERROR:
         print(line, file=sys.stderr, flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
