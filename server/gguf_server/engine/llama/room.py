@@ -6,6 +6,7 @@ do about it.
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gguf_server.engine.host_memory import read_host_memory
 from gguf_server.engine.llama import binding
@@ -23,7 +24,8 @@ _MAPPED = "CPU"  # pages of the file, which can be read again
 def check_room(config: EngineConfig) -> None:
     """Raises ``DoesNotFit``. What cannot be measured is left to the load, which says why."""
     try:
-        measurement = measure(_question(config))
+        with _quietly():
+            measurement = measure(_question(config))
     except StartupError as exc:
         _log.info("whether the model fits was not checked: %s", exc.message)
         return
@@ -37,6 +39,16 @@ def check_room(config: EngineConfig) -> None:
             " --context or another quantization (gguf-deploy plan says what fits), or try all the"
             " same with --memory-check off"
         )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What there is to remark upon, the load will."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _question(config: EngineConfig) -> Question:
