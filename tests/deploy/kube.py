@@ -75,7 +75,7 @@ class Kube:
 class _Handler(BaseHTTPRequestHandler):
     kube: Kube
 
-    def do_GET(self) -> None:  # noqa: N802  (http.server's name)
+    def do_GET(self) -> None:
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         what = _LISTS.get(url.path, "")
