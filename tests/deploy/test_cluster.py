@@ -111,11 +111,28 @@ def test_who_is_not_known_reads_to_log_in(cluster: Kube, file: str) -> None:
     assert nodes(kubeconfig=file)
 
 
+def test_who_logs_in_with_a_program_that_is_missing_is_nobody(
+    cluster: Kube, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = kubeconfig(tmp_path / "config", cluster.url)
+    content = json.loads(path.read_text())
+    program = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "no-such-plugin"}
+    content["users"][0]["user"] = {"exec": program}
+    path.write_text(json.dumps(content))
+    message = 'nodes is forbidden: User "system:anonymous" cannot list resource "nodes"'
+    cluster.says = (403, json.dumps({"message": message}).encode())
+    said = refused(ClusterForbids, kubeconfig=str(path))
+    assert "does not know who you are (403); log in again" in said
+    assert "no-such-plugin" in caplog.text  # the client itself says it
+
+
 def test_nobody_there_is_unreachable(cluster: Kube, tmp_path: Path) -> None:
     file = kubeconfig(tmp_path / "config", cluster.url)
     said = refused(ClusterUnreachable, "nowhere", kubeconfig=str(file))
-    assert said.startswith("the cluster at https://127.0.0.1:1 does not answer: ")
-    assert said.endswith("is it running, and is this its address?")
+    assert said == (
+        "the cluster at https://127.0.0.1:1 does not answer: Failed to establish a new connection:"
+        " [Errno 111] Connection refused; is it running, and is this its address?"
+    )
 
 
 @pytest.mark.parametrize("what", ["nodes", "pods"])
@@ -192,7 +209,6 @@ def test_inside_a_pod_its_account_is_used(
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(kube.CERTIFICATE))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(cluster.port))
-    cluster.token = ""
     assert len(nodes()) > len(kube.ALL)
     said = refused(ClusterUnreachable, "here")  # who names a context wants no other cluster
     assert "with context here" in said
