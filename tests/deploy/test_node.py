@@ -121,6 +121,12 @@ def test_taking_turns_is_no_memory_of_ones_own(node, sharers: int) -> None:
     assert found.why == f"{sharers} pods share one GPU and its memory"
 
 
+def test_shared_is_not_alone_even_if_it_is_not_said_with_how_many() -> None:
+    labels = kube.discovered("NVIDIA-L4-SHARED", 23034, 1, replicas="")
+    found = one(kube.node("n", labels, {GPU: 4}))
+    assert (found.gpu, found.is_whole) == (find("L4"), False)
+
+
 def test_a_renamed_resource_keeps_its_name_and_its_count() -> None:
     found = one(kube.SHARED_RENAMED, {"nvidia.com/gpu.shared": 3})
     assert (found.resource, found.count, found.free) == ("nvidia.com/gpu.shared", 10, 7)
