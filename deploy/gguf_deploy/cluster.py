@@ -28,8 +28,8 @@ _CONNECTION = re.compile(r"HTTPS?Connection(Pool)?\([^)]*\): ")  # says the addr
 _LONGEST = 200  # letters of what somebody else says
 
 
-class _Expired(ClusterUnreachable):
-    """The list changed too much while it was read page by page."""
+class _Expired(Exception):
+    """A list changed too much while it was read page by page."""
 
 
 def nodes(context: str = "", *, kubeconfig: str = "", timeout_seconds: float = 30.0) -> list[Node]:
@@ -142,6 +142,8 @@ class _Cluster:
             answer = ask(**query, _preload_content=False, _request_timeout=patience)
             page = json.loads(answer.data)
         except ApiException as exc:
+            if exc.status == _GONE and "_continue" in query:
+                raise _Expired from None
             raise self._refusal(exc, what) from None
         except (HTTPError, OSError) as exc:
             raise self._silence(exc) from None
@@ -171,8 +173,7 @@ class _Cluster:
                 f"you may not list {what} of the cluster at {self._host} ({_said(exc)}); ask for a"
                 " cluster role with the verb list on nodes and pods"
             )
-        kind = _Expired if exc.status == _GONE else ClusterUnreachable
-        return kind(
+        return ClusterUnreachable(
             f"the cluster at {self._host} does not list its {what}: {exc.status} {_said(exc)};"
             " try again"
         )
