@@ -127,7 +127,7 @@ class _Cluster:
         token = ""
         while True:
             page = self._page(ask, what, {**query, "_continue": token} if token else query)
-            items += page["items"]
+            items += page["items"] or ()  # Go writes an empty list as null
             token = page["metadata"].get("continue") or ""
             if not token:
                 return items

@@ -86,6 +86,8 @@ def test_a_list_that_expires_is_read_again_as_a_whole(cluster: Kube, file: str) 
 def test_an_empty_cluster_has_no_nodes(cluster: Kube, file: str) -> None:
     cluster.lists["nodes"] = ()
     assert nodes(kubeconfig=file) == []
+    cluster.says = (200, b'{"metadata": {}, "items": null}')
+    assert nodes(kubeconfig=file) == []
 
 
 def test_without_pods_what_is_free_is_not_known(cluster: Kube, file: str) -> None:
