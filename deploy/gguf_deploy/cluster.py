@@ -1,6 +1,7 @@
 """Asks a Kubernetes cluster what its nodes have, and how much of it is free."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +23,13 @@ FREE_IS_UNKNOWN = (
 _PAGE = 500  # as kubectl
 _BOUND_AND_LIVE = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 _UNAUTHORIZED, _FORBIDDEN, _GONE = 401, 403, 410
+_ANONYMOUS = "system:anonymous"
+_CONNECTION = re.compile(r"HTTPS?Connection(Pool)?\([^)]*\): ")  # says the address once more
 _LONGEST = 200  # letters of what somebody else says
 
 
-class _Expired(ClusterUnreachable):
-    """The list changed too much while it was read page by page."""
+class _Expired(Exception):
+    """A list changed too much while it was read page by page."""
 
 
 def nodes(context: str = "", *, kubeconfig: str = "", timeout_seconds: float = 30.0) -> list[Node]:
@@ -64,7 +67,7 @@ def _api(context: str, kubeconfig: str) -> "Iterator[CoreV1Api]":
     from kubernetes import client  # noqa: PLC0415
 
     configuration = client.Configuration()
-    configuration.retries = 1
+    configuration.retries = False  # each would be a line on stderr
     _configure(configuration, context, kubeconfig)
     with client.ApiClient(configuration) as connection:
         yield client.CoreV1Api(connection)
@@ -124,7 +127,7 @@ class _Cluster:
         token = ""
         while True:
             page = self._page(ask, what, {**query, "_continue": token} if token else query)
-            items += page["items"]
+            items += page["items"] or ()  # Go writes an empty list as null
             token = page["metadata"].get("continue") or ""
             if not token:
                 return items
@@ -139,13 +142,11 @@ class _Cluster:
             answer = ask(**query, _preload_content=False, _request_timeout=patience)
             page = json.loads(answer.data)
         except ApiException as exc:
+            if exc.status == _GONE and "_continue" in query:
+                raise _Expired from None
             raise self._refusal(exc, what) from None
         except (HTTPError, OSError) as exc:
-            msg = (
-                f"the cluster at {self._host} does not answer: {_brief(exc)}; is it running, and"
-                " is this its address?"
-            )
-            raise ClusterUnreachable(msg) from None
+            raise self._silence(exc) from None
         except ValueError:
             page = None
         if not (isinstance(page, dict) and "items" in page and "metadata" in page):
@@ -153,21 +154,28 @@ class _Cluster:
             raise ClusterUnreachable(msg)
         return page
 
+    def _silence(self, exc: object) -> ClusterUnreachable:
+        return ClusterUnreachable(
+            f"the cluster at {self._host} does not answer: {_brief(_CONNECTION.sub('', str(exc)))};"
+            " is it running, and is this its address?"
+        )
+
     def _refusal(self, exc: "ApiException", what: str) -> ClusterError:
-        if exc.status == _UNAUTHORIZED:
+        if not exc.status:  # how the client wraps errors of TLS
+            return self._silence(exc.reason)
+        if exc.status == _UNAUTHORIZED or (exc.status == _FORBIDDEN and _ANONYMOUS in _said(exc)):
             return ClusterForbids(
-                f"the cluster at {self._host} does not know who you are (401); log in again, or"
-                " check the user in the kubeconfig"
+                f"the cluster at {self._host} does not know who you are ({exc.status}); log in"
+                " again, or check the user in the kubeconfig"
             )
         if exc.status == _FORBIDDEN:
             return ClusterForbids(
                 f"you may not list {what} of the cluster at {self._host} ({_said(exc)}); ask for a"
                 " cluster role with the verb list on nodes and pods"
             )
-        kind = _Expired if exc.status == _GONE else ClusterUnreachable
-        status = f"{exc.status} " if exc.status else ""
-        return kind(
-            f"the cluster at {self._host} does not list its {what}: {status}{_said(exc)}; try again"
+        return ClusterUnreachable(
+            f"the cluster at {self._host} does not list its {what}: {exc.status} {_said(exc)};"
+            " try again"
         )
 
 

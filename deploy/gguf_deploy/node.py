@@ -183,7 +183,7 @@ def _by_discovery(labels: Mapping[str, str], resource: str) -> _Unit | None:
     label = labels.get(f"{resource}.product", "")
     if not label:
         return None
-    model, _, slice_name = label.removesuffix("-SHARED").partition("-MIG-")
+    model, _, slice_name = label.partition("-MIG-")
     gpu = by_product(model)
     mib = _number(labels.get(f"{resource}.memory"))
     num_bytes = (mib if mib > _NO_MIB else mib * _MIB) or None

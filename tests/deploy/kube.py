@@ -40,7 +40,7 @@ class Kube:
         self.asked: list[str] = []
         self.ends = Event()
         handler = type("Handler", (_Handler,), {"kube": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(CERTIFICATE, _KEY)
         self._server.socket = context.wrap_socket(
@@ -72,6 +72,11 @@ class Kube:
         self._thread.join()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients under test hang up."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     kube: Kube
 
@@ -82,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.kube.asked.append(self.path)
         if self.kube.says:
             self._send(*self.kube.says)
-        elif self.kube.token and self.headers["Authorization"] != f"Bearer {self.kube.token}":
+        elif self.kube.token and not self._is_known():
             self._refuse(401, "Unauthorized", "Unauthorized")
         elif what in self.kube.forbidden:
             self._refuse(403, "Forbidden", f'{what} is forbidden: User "jo" cannot list {what}')
@@ -92,6 +97,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "NotFound", "the server could not find the requested resource")
         else:
             self._list(what, query)
+
+    def _is_known(self) -> bool:
+        scheme, _, token = (self.headers["Authorization"] or "").partition(" ")
+        return scheme.lower() == "bearer" and token == self.kube.token
 
     def _list(self, what: str, query: Mapping[str, str]) -> None:
         first = 0
@@ -103,9 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
             first = json.loads(base64.urlsafe_b64decode(token))["start"]
         selector = query.get("fieldSelector", "")
         found = [item for item in self.kube.lists[what] if _selected(item, selector)]
-        limit = min(int(query.get("limit") or len(found)), self.kube.page_size)
-        if "limit" not in query:
-            limit = len(found)
+        limit = len(found)
+        if "limit" in query:
+            limit = min(int(query["limit"]), self.kube.page_size)
         metadata = {"resourceVersion": "1"}
         if first + limit < len(found):
             rest = json.dumps({"v": "meta.k8s.io/v1", "rv": 1, "start": first + limit})

@@ -25,8 +25,10 @@ def lines(found: Sequence[Node]) -> list[str]:
     """For people; nodes without a GPU are only counted."""
     with_gpu = [node for node in found if _has_gpu(node)]
     others = len(found) - len(with_gpu)
+    if not found:
+        return ["The cluster has no nodes."]
     if not with_gpu:
-        return [f"None of the cluster's {others} nodes has an NVIDIA GPU."]
+        return [f"No node of the cluster has an NVIDIA GPU; it has {others}."]
     heads = ("NODE", "GPU", "MEMORY", "FREE", "OF", "TAINTS", "")
     said = table(heads, [_cells(node) for node in with_gpu])
     if others:
