@@ -264,15 +264,6 @@ class StorageUnusable(StorageError):
     code = "storage_unusable"
 
 
-REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}
-
-
-_GROUPS: tuple[type[StartupError], ...] = (StartupError, *StartupError.__subclasses__())
-STARTUP_ERRORS: dict[str, type[StartupError]] = {
-    cls.code: cls for group in _GROUPS for cls in group.__subclasses__() if not cls.__subclasses__()
-}
-
-
 class PlanFailed(StartupError):
     exit_code = 11
 
@@ -305,6 +296,15 @@ class ClusterUnreachable(ClusterError):
 
 class ClusterForbids(ClusterError):
     code = "cluster_forbids"
+
+
+REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}
+
+
+_GROUPS: tuple[type[StartupError], ...] = (StartupError, *StartupError.__subclasses__())
+STARTUP_ERRORS: dict[str, type[StartupError]] = {
+    cls.code: cls for group in _GROUPS for cls in group.__subclasses__() if not cls.__subclasses__()
+}
 
 
 def startup_error(code: str, message: str) -> StartupError:

@@ -122,7 +122,7 @@ def test_nodes_says_when_it_does_not_know_what_is_free(cluster: Kube, file: str,
 
 
 def test_nodes_as_json_is_all_nodes_in_bytes(cluster: Kube, file: str, capsys) -> None:
-    nodes(NodesSettings(kubeconfig=file, context="here", json=True))
+    nodes(NodesSettings(kubeconfig=file, kube_context="here", json=True))
     printed = json.loads(capsys.readouterr().out)
     assert printed["warnings"] == []
     assert [each["name"] for each in printed["nodes"]] == [each["metadata"]["name"] for each in FEW]

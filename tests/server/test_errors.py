@@ -16,6 +16,7 @@ from gguf_server.errors import (
     StartupError,
     StorageError,
     request_error,
+    startup_error,
 )
 
 E = TypeVar("E", bound=KitError)
@@ -73,6 +74,13 @@ def test_a_code_on_the_wire_becomes_its_error(cls: type[RequestError]) -> None:
     assert error.message == "why"
     assert error.param is None
     assert error.retry_after_seconds is None
+
+
+@pytest.mark.parametrize("cls", descendants(StartupError), ids=lambda cls: cls.__name__)
+def test_the_code_of_a_command_that_failed_becomes_its_error(cls: type[StartupError]) -> None:
+    error = startup_error(cls.code, "why")
+    assert type(error) is cls
+    assert error.message == "why"
 
 
 @pytest.mark.parametrize("code", ["", "unheard_of", "crash_loop"])
