@@ -44,5 +44,15 @@ def cluster_offers(gpus: Sequence[Gpu], nodes: Iterable[Node], max_gpus: int) ->
     return _ordered(offers)
 
 
+def can_run(node: Node, offer: Offer) -> bool:
+    """Has it so many of this GPU free?"""
+    if node.gpu is None or offer.gpu is None or not (node.ready and node.is_whole):
+        return False
+    count = node.count if node.free is None else node.free
+    memory_bytes = node.memory_bytes or node.gpu.memory_bytes
+    is_such = node.gpu.name == offer.gpu.name and memory_bytes >= offer.memory_bytes
+    return is_such and count >= offer.count
+
+
 def _ordered(offers: Iterable[Offer]) -> tuple[Offer, ...]:
     return tuple(sorted(offers, key=lambda offer: (offer.memory_bytes, offer.name, offer.count)))

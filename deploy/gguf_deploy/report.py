@@ -1,5 +1,8 @@
 """A plan as a person reads it: what it is about, the offers with the reason, the chosen one."""
 
+from collections.abc import Sequence
+
+from gguf_deploy.node import Node
 from gguf_deploy.planner import Found, Trial
 from gguf_server.models.placement import Need, Placement, Startup
 from gguf_server.models.sizes import gibibytes, human_count, human_seconds
@@ -12,11 +15,11 @@ _WHOLE_FROM = 10  # tokens a second
 _HEADS = ("", "OFFER", "NEEDS", "OF", "TOKENS/S AT MOST", "$/HOUR", "$/MILLION TOKENS", "FITS")
 
 
-def lines(found: Found, placement: Placement | None) -> list[str]:
-    """All of it; without a placement nothing fits."""
+def lines(found: Found, placement: Placement | None, nodes: Sequence[Node] = ()) -> list[str]:
+    """All of it; without a placement nothing fits. ``nodes`` are those that can run it."""
     shown = [*_subject(found.chosen or found.trials[0]), "", *offers(found)]
     if placement is not None:
-        shown += ["", *_chosen(placement)]
+        shown += ["", *_chosen(placement), *map(_node, nodes)]
     return shown
 
 
@@ -112,6 +115,11 @@ def _chosen(placement: Placement) -> list[str]:
         *(_sum(need) for need in (*placement.devices, placement.host)),
         _start(placement.startup),
     ]
+
+
+def _node(node: Node) -> str:
+    taints = f", which needs a toleration of {', '.join(node.taints)}" if node.taints else ""
+    return f"can run on node {node.name}{taints}"
 
 
 def _sum(need: Need) -> str:

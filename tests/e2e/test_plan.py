@@ -182,7 +182,7 @@ def test_an_override_for_compose_and_a_plan_for_modal(desk: Desk) -> None:
     assert modal["environment"] == environment
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # has no types
     """Compose's tag, too."""
 
 

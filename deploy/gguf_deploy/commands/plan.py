@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +12,8 @@ from gguf_deploy.ask import Ask
 from gguf_deploy.cluster import nodes
 from gguf_deploy.hardware import GPUS, Gpu, load_prices, priced
 from gguf_deploy.measuring import Measurer
-from gguf_deploy.offers import catalogue_offers, cluster_offers
+from gguf_deploy.node import Node
+from gguf_deploy.offers import can_run, catalogue_offers, cluster_offers
 from gguf_deploy.placing import placement
 from gguf_deploy.planner import Found, Measure, Trial, search
 from gguf_deploy.settings import PlanSettings
@@ -34,7 +35,8 @@ _MAX_QUANTIZATIONS = 12  # each is a header to move
 def plan(settings: PlanSettings) -> None:
     """Raises ``DoesNotFit`` where nothing does; the offers are shown all the same."""
     storage = parse_storage(settings.storage)
-    ask = _ask(settings)
+    there = _nodes(settings)
+    ask = _ask(settings, there)
     with _models(settings) as models, Measurer() as measurer:
         found = search(islice(models, _MAX_QUANTIZATIONS), ask, _measure(measurer))
         if found.chosen is None:
@@ -49,17 +51,24 @@ def plan(settings: PlanSettings) -> None:
         fetch=bool(trial.blueprint.commit),
         fits_in_host_memory=trial.blueprint.size_bytes <= ask.host_bytes,
     )
-    _print(found, placement(trial, budget), settings)
+    able = [node for node in there if can_run(node, trial.offer)]
+    _print(found, placement(trial, budget), able, settings)
 
 
 # --- what is asked -----------------------------------------------------------------------------
 
 
-def _ask(settings: PlanSettings) -> Ask:
+def _nodes(settings: PlanSettings) -> Sequence[Node]:
+    """Of the cluster, if that is what is planned for."""
+    if not settings.cluster:
+        return ()
+    return nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
+
+
+def _ask(settings: PlanSettings, there: Sequence[Node]) -> Ask:
     gpus = _priced(settings)
     if settings.cluster:
-        found = nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
-        offers = cluster_offers(gpus, found, settings.max_gpus)
+        offers = cluster_offers(gpus, there, settings.max_gpus)
     else:
         offers = catalogue_offers(gpus, settings.gpu, settings.max_gpus)
     return Ask(
@@ -132,7 +141,7 @@ def _refusal(found: Found, settings: PlanSettings) -> DoesNotFit:
     )
 
 
-def _print(found: Found, placed: Placement, settings: PlanSettings) -> None:
+def _print(found: Found, placed: Placement, able: Sequence[Node], settings: PlanSettings) -> None:
     command = shlex.join(["gguf-deploy", *sys.argv[1:]])
     if settings.json or settings.format == "json":
         text = dumps(placed)
@@ -149,6 +158,6 @@ def _print(found: Found, placed: Placement, settings: PlanSettings) -> None:
     elif settings.format == "modal":
         text = modal_plan.document(placed)
     else:
-        show(report.lines(found, placed))
+        show(report.lines(found, placed, able))
         return
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
