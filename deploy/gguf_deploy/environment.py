@@ -1,5 +1,7 @@
 """The server's environment for a ``Placement``: its model, and each knob that is not as it was."""
 
+import shlex
+
 from gguf_server.models.measurement import Knobs
 from gguf_server.models.placement import Placement
 from gguf_server.settings.declared import environment_name
@@ -9,17 +11,29 @@ _OPTIONS = {"context_tokens": "context"}  # all others are named as the server n
 
 def environment(placement: Placement) -> dict[str, str]:
     """``MODEL_NAME`` and ``GGUF_*``, as ``gguf-server serve`` reads them."""
+    named = {environment_name(name): text for name, text in _options(placement).items()}
+    return {environment_name("model"): placement.model.reference, **named}
+
+
+def command(placement: Placement) -> str:
+    """The same as a line to type: ``gguf-server serve org/repo@<commit>:Q8_0 --context 8192``."""
+    flags = [
+        word
+        for name, text in _options(placement).items()
+        for word in ("--" + name.replace("_", "-"), text)
+    ]
+    return shlex.join(["gguf-server", "serve", placement.model.reference, *flags])
+
+
+def _options(placement: Placement) -> dict[str, str]:
+    """By name as the server declares them. The API's name of the model is without its commit."""
     knobs, defaults = placement.knobs, Knobs()
     changed = {
-        environment_name(_OPTIONS.get(name, name)): _text(getattr(knobs, name))
+        _OPTIONS.get(name, name): _text(getattr(knobs, name))
         for name in Knobs.__struct_fields__
         if getattr(knobs, name) != getattr(defaults, name)
     }
-    return {
-        environment_name("model"): placement.model.reference,
-        environment_name("served_model_name"): placement.model.name,  # not with its commit
-        **changed,
-    }
+    return {"served_model_name": placement.model.name, **changed}
 
 
 def _text(value: object) -> str:

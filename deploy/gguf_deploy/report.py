@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gguf_deploy.environment import command
 from gguf_deploy.node import Node
 from gguf_deploy.planner import Found, Trial
 from gguf_server.models.placement import Need, Placement, Startup
@@ -114,6 +115,7 @@ def _chosen(placement: Placement) -> list[str]:
         *(f"but: {change}" for change in placement.changes),
         *(_sum(need) for need in (*placement.devices, placement.host)),
         _start(placement.startup),
+        f"run it: {command(placement)}",
     ]
 
 

@@ -121,7 +121,10 @@ def test_its_table_is_for_people(desk: Desk) -> None:
         ["*", "1", "x", "L40S"],
     ]
     assert "chosen: 1 x L40S" in rows
-    assert rows[-1].startswith("fetched in about 3 min, then ready in ")
+    assert rows[-2].startswith("fetched in about 3 min, then ready in ")
+    assert rows[-1] == (
+        f"run it: gguf-server serve {reference} --served-model-name acme/moe-8x3b --context 8192"
+    )
 
 
 # --- what gives ----------------------------------------------------------------------------------
