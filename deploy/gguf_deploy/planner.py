@@ -49,7 +49,13 @@ class Trial:
             return None
         bandwidth = self.offer.gpu.bandwidth_bytes_per_second
         description = self.blueprint.description
-        return speed_bounds(description, self.knobs.slots, bandwidth, self.offloaded_bytes)
+        return speed_bounds(
+            description,
+            self.knobs.slots,
+            bandwidth,
+            self.offloaded_bytes,
+            only_experts=self.knobs.n_cpu_moe > 0,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,27 +6,37 @@ from gguf_server.models.placement import Speed
 
 
 def speed_bounds(
-    description: Description, slots: int, bytes_per_second: float, offloaded_bytes: int = 0
+    description: Description,
+    slots: int,
+    bytes_per_second: float,
+    offloaded_bytes: int = 0,
+    *,
+    only_experts: bool = False,
 ) -> Speed:
-    """By a GPU's memory bandwidth; of ``offloaded_bytes`` of the weights by the host's.
+    """By a GPU's memory bandwidth; of what is offloaded by the host's. ``only_experts`` are, or
+    whole layers.
 
     Layers are computed one after the other, on however many GPUs, so their number does not count.
     The cache is taken as empty, and the choice of experts as even.
     """
-    share = min(1.0, offloaded_bytes / description.size_bytes) if description.size_bytes else 0.0
-    seconds_per_byte = (1 - share) / bytes_per_second + share / HOST_BYTES_PER_SECOND
-    one = description.active_bytes * seconds_per_byte
-    every = _bytes_of_a_step(description, slots) * seconds_per_byte
+
+    def tokens_per_second(streams: int) -> float:
+        met = _experts_met(description, streams)
+        read = description.active_bytes - description.expert_bytes * (
+            _experts_met(description, 1) - met
+        )
+        share = met if only_experts else read / max(1, description.size_bytes)
+        on_host = min(read, offloaded_bytes * share)
+        seconds = (read - on_host) / bytes_per_second + on_host / HOST_BYTES_PER_SECOND
+        return streams / seconds if seconds else 0.0
+
     return Speed(
-        one_stream_tokens_per_second=1 / one if one else 0.0,
-        all_slots_tokens_per_second=slots / every if every else 0.0,
+        one_stream_tokens_per_second=tokens_per_second(1),
+        all_slots_tokens_per_second=tokens_per_second(slots),
     )
 
 
-def _bytes_of_a_step(description: Description, slots: int) -> float:
-    """Streams share what they read, but of a mixture each meets experts of its own."""
+def _experts_met(description: Description, streams: int) -> float:
+    """The share that is read in a step: streams share what they read, but each meets its own."""
     total, used = description.num_experts, description.num_experts_used
-    if not 0 < used < total:
-        return float(description.active_bytes)
-    shared = description.active_bytes - description.expert_bytes * used / total
-    return shared + description.expert_bytes * (1 - (1 - used / total) ** slots)
+    return 1 - (1 - used / total) ** streams if 0 < used < total else 1.0

@@ -46,6 +46,12 @@ def test_what_lies_on_the_host_is_read_at_the_hosts_pace() -> None:
     assert bound.one_stream_tokens_per_second == pytest.approx(1 / seconds)
 
 
+def test_of_experts_on_the_host_those_are_read_that_are_met() -> None:
+    bound = speed_bounds(MIXTURE, 1, TERABYTE, 8 * 10**9, only_experts=True)
+    seconds = 1e9 / TERABYTE + 2e9 / HOST_BYTES_PER_SECOND
+    assert bound.one_stream_tokens_per_second == pytest.approx(1 / seconds)
+
+
 @given(st.integers(1, 256), st.integers(0, 9 * 10**9))
 def test_more_streams_are_never_slower_together_nor_faster_each(slots: int, offloaded: int) -> None:
     one = speed_bounds(MIXTURE, slots, TERABYTE, offloaded)

@@ -67,6 +67,8 @@ def _nodes(settings: PlanSettings) -> Sequence[Node]:
 
 def _ask(settings: PlanSettings, there: Sequence[Node]) -> Ask:
     gpus = _priced(settings)
+    if settings.format == "modal":
+        gpus = tuple(gpu for gpu in gpus if gpu.modal_name)
     if settings.cluster:
         offers = cluster_offers(gpus, there, settings.max_gpus)
     else:

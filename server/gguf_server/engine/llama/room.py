@@ -18,7 +18,8 @@ from gguf_server.wire.messages import EngineConfig
 
 _log = logging.getLogger("gguf_server.engine")
 _TOLERANCE = 0.01  # of what a plan counted
-_MAPPED = "CPU"  # pages of the file, which can be read again
+_MAPPED_MODES = ("auto", "mmap")
+_MAPPED = ("CPU", "CUDA_Host")  # in those modes pages of the file, which can be read again
 
 
 def check_room(config: EngineConfig) -> None:
@@ -30,7 +31,7 @@ def check_room(config: EngineConfig) -> None:
         _log.info("whether the model fits was not checked: %s", exc.message)
         return
     _compare(measurement, config.planned_bytes)
-    shortages = list(_shortages(measurement))
+    shortages = list(_shortages(measurement, is_mapped=config.load_mode in _MAPPED_MODES))
     for line in shortages:
         _log.error("%s", line)
     if shortages:
@@ -59,25 +60,27 @@ def _question(config: EngineConfig) -> Question:
     )
 
 
-def _shortages(measurement: Measurement) -> Iterator[str]:
+def _shortages(measurement: Measurement, *, is_mapped: bool) -> Iterator[str]:
     """``CUDA0 needs 19.3 GiB and has 15.1 GiB: weights 18.1, KV cache 0.9, compute 0.3``"""
     free = binding.free_bytes()
     for use in measurement.devices:
         if not use.is_host and use.num_bytes > free.get(use.name, use.num_bytes):
             yield _words(use, free[use.name])
-    host = _host(measurement)
+    host = _host(measurement, is_mapped=is_mapped)
     room = read_host_memory().free
     if host.num_bytes > room:
         yield _words(host, room)
 
 
-def _host(measurement: Measurement) -> DeviceUse:
+def _host(measurement: Measurement, *, is_mapped: bool) -> DeviceUse:
     """What must stay in host memory. Weights that are mapped from the file need not."""
     uses = [use for use in measurement.devices if use.is_host]
     return DeviceUse(
         name="the host",
         is_host=True,
-        weights_bytes=sum(use.weights_bytes for use in uses if use.name != _MAPPED),
+        weights_bytes=sum(
+            use.weights_bytes for use in uses if not (is_mapped and use.name in _MAPPED)
+        ),
         cache_bytes=sum(use.cache_bytes for use in uses),
         compute_bytes=measurement.output_bytes + sum(use.compute_bytes for use in uses),
     )

@@ -81,8 +81,10 @@ def test_weights_that_are_mapped_from_the_file_need_no_room(
     smollm2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the 97 MB in the file nothing counts but what a CPU repacks."""
-    monkeypatch.setattr(room, "read_host_memory", lambda: HostMemory(340 * MIB))
+    monkeypatch.setattr(room, "read_host_memory", lambda: HostMemory(240 * MIB))
     check_room(config(smollm2))
+    with pytest.raises(DoesNotFit, match=r"weights 0\.1 GiB"):
+        check_room(config(smollm2, load_mode="none"))
 
 
 def test_a_gpu_that_is_too_small_is_named(smollm2: Path) -> None:
