@@ -13,6 +13,7 @@ from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.errors import MeasurementFailed
 from gguf_server.models.measurement import DeviceUse, Knobs, Question, Topology
 from gguf_server.wire.messages import LoraFile
+from tests.deploy.architectures import mamba
 from tests.server.engine.llama import tiny_models
 from tests.server.engine.llama.conftest import Load
 
@@ -77,6 +78,13 @@ def test_the_real_model_takes_what_was_measured(
     found = measurer.measure(CPU, Question(str(smollm2), VARIANTS[variant]))
     assert by_name(found.devices) == really_used(load_model, smollm2, VARIANTS[variant])
     assert sum(use.weights_bytes for use in found.devices) > 90_000_000
+
+
+def test_the_devices_that_are_really_there_are_measured_as_well(
+    smollm2: Path, measurer: Measurer, load_model: Load
+):
+    found = measurer.measure(Topology(simulated=False), Question(str(smollm2), SMALL))
+    assert by_name(found.devices) == really_used(load_model, smollm2, SMALL)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -208,16 +216,15 @@ def test_what_is_no_question_ends_it_with_one_line(smollm2: Path):
     assert "no question" in done.stderr
 
 
-def test_the_process_takes_none_of_the_memory_that_it_measures(tiny: Tiny):
+def test_the_process_takes_none_of_the_memory_that_it_measures(tmp_path: Path):
     """Recurrent states are the ones that llama.cpp would really allocate and clear."""
-    path = tiny("recurrent")
-    knobs = Knobs(slots=250, context_tokens=256)
+    path = mamba().write(tmp_path / "mamba.gguf")
+    one, many = (Question(str(path), Knobs(slots=slots, context_tokens=256)) for slots in (1, 60))
     with Measurer() as measurer:
-        one = measurer.measure(CPU, Question(str(path), Knobs(slots=1, context_tokens=256)))
-        many = measurer.measure(CPU, Question(str(path), knobs))
+        [state] = [use.cache_bytes for use in measurer.measure(CPU, one).devices if use.cache_bytes]
+        found = sum(use.cache_bytes for use in measurer.measure(CPU, many).devices)
         [worker] = measurer._workers.values()
-        peak = Path(f"/proc/{worker._process.pid}/status").read_text()
-    [peak_kib] = [int(line.split()[1]) for line in peak.splitlines() if line.startswith("VmHWM")]
-    [use] = [use for use in many.devices if use.cache_bytes]
-    assert use.cache_bytes == 250 * sum(each.cache_bytes for each in one.devices)
-    assert peak_kib < 200_000
+        status = Path(f"/proc/{worker._process.pid}/status").read_text()
+    [peak_kib] = [int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line]
+    assert found == 60 * state > 1 << 30
+    assert peak_kib < 300_000
