@@ -6,6 +6,7 @@ from typing import Literal
 from gguf_deploy.hardware import Gpu
 from gguf_server.models.measurement import Knobs
 
+CPU = "cpu"  # asked for by this name
 Preference = Literal["smallest", "cost", "speed"]
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from gguf_deploy.ask import Offer
+from gguf_deploy.ask import CPU, Offer
 from gguf_deploy.hardware import Gpu, find
 from gguf_deploy.node import Node
 from gguf_server.errors import DoesNotFit
 
-CPU = "cpu"
 _COUNTS = (1, 2, 4, 8)  # as machines have them
 
 

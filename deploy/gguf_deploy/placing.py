@@ -4,17 +4,31 @@ import msgspec
 
 from gguf_deploy.ask import Offer
 from gguf_deploy.planner import Trial
+from gguf_server.models.measurement import Knobs
 from gguf_server.models.placement import PlacedGpu, PlacedModel, Placement, Startup
 
 
+def placed_knobs(trial: Trial) -> Knobs:
+    """What was left to the model or to the moment is spelled out: what was counted is what will
+    run. Without shares llama.cpp divides layers by what is free of each GPU just then.
+    """
+    count = trial.offer.count
+    equal = (1.0,) * count if count > 1 else ()
+    return msgspec.structs.replace(
+        trial.knobs,
+        context_tokens=trial.measurement.context_tokens,
+        tensor_split=trial.knobs.tensor_split or equal,
+    )
+
+
 def placement(trial: Trial, startup: Startup) -> Placement:
-    """Options that were left to the model are spelled out: what was counted is what will run."""
+    """With all options spelled out."""
     measurement = trial.measurement
     return Placement(
         llama_cpp=measurement.llama_cpp,
         model=_model(trial),
         gpu=_gpu(trial.offer),
-        knobs=msgspec.structs.replace(trial.knobs, context_tokens=measurement.context_tokens),
+        knobs=placed_knobs(trial),
         devices=trial.gpus,
         host=trial.host,
         startup=startup,

@@ -120,6 +120,8 @@ def _told(found: Found, first: Blueprint) -> Found:
 
 
 def _best(fitting: Sequence[Trial], ask: Ask) -> Trial:
+    """Where something has to give, the one where least does; then the preferred one."""
+
     def size(trial: Trial) -> tuple[float, ...]:
         price = trial.offer.price_per_hour
         return (
@@ -136,7 +138,13 @@ def _best(fitting: Sequence[Trial], ask: Ask) -> Trial:
         speed = trial.speed
         return (-speed.all_slots_tokens_per_second if speed else 0.0, *cost(trial))
 
-    return min(fitting, key={"smallest": size, "cost": cost, "speed": slowness}[ask.prefer])
+    preferred = {"smallest": size, "cost": cost, "speed": slowness}[ask.prefer]
+    return min(fitting, key=lambda trial: (_given(trial), preferred(trial)))
+
+
+def _given(trial: Trial) -> tuple[int, int]:
+    """How much of the weights left the GPUs, how much context is missing."""
+    return (trial.offloaded_bytes, -trial.measurement.context_tokens)
 
 
 # --- what may give -----------------------------------------------------------------------------
@@ -144,7 +152,7 @@ def _best(fitting: Sequence[Trial], ask: Ask) -> Trial:
 
 def _with_experts_on_cpu(ask: Ask, measure: Measure, whole: Trial) -> Trial | None:
     """The experts of as few layers as will do."""
-    num_layers = whole.measurement.num_layers
+    num_layers = _num_layers(whole)
     has_experts = whole.blueprint.description.num_experts > 0
     if not (ask.allow_cpu_experts and has_experts and whole.gpus):
         return None
@@ -164,7 +172,7 @@ def _with_experts_on_cpu(ask: Ask, measure: Measure, whole: Trial) -> Trial | No
 
 def _with_fewer_layers(ask: Ask, measure: Measure, whole: Trial) -> Trial | None:
     """As many layers on the GPUs as will fit, at least one."""
-    num_layers = whole.measurement.num_layers
+    num_layers = _num_layers(whole)
     if not whole.gpus:
         return None
 
@@ -199,6 +207,11 @@ def _again(whole: Trial, knobs: Knobs, ask: Ask, measure: Measure) -> Trial:
     trial = _trial(whole.blueprint, whole.offer, knobs, ask, measure)
     more = _host_weights(trial.measurement) - _host_weights(whole.measurement)
     return replace(trial, offloaded_bytes=max(0, more))
+
+
+def _num_layers(trial: Trial) -> int:
+    """Of the file, those for predicting several tokens included: llama.cpp places them, too."""
+    return max(trial.measurement.num_layers, trial.blueprint.description.num_layers)
 
 
 def _host_weights(measurement: Measurement) -> int:

@@ -20,7 +20,7 @@ def lines(found: Found, placement: Placement | None, nodes: Sequence[Node] = ())
     """All of it; without a placement nothing fits. ``nodes`` are those that can run it."""
     shown = [*_subject(found.chosen or found.trials[0]), "", *offers(found)]
     if placement is not None:
-        shown += ["", *_chosen(placement), *map(_node, nodes)]
+        shown += ["", *_chosen(placement), *map(_node, nodes), *_unpriced(found)]
     return shown
 
 
@@ -117,6 +117,15 @@ def _chosen(placement: Placement) -> list[str]:
         _start(placement.startup),
         f"run it: {command(placement)}",
     ]
+
+
+def _unpriced(found: Found) -> list[str]:
+    names = [
+        trial.offer.gpu.name
+        for trial in _shortened(found)
+        if trial.fits and trial.offer.gpu and trial.offer.price_per_hour is None
+    ]
+    return [f"no price is known of {', '.join(names)}: give yours with --prices"] if names else []
 
 
 def _node(node: Node) -> str:

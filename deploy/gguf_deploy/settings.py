@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gguf_deploy.ask import Preference
+from gguf_deploy.ask import CPU, Preference
 from gguf_server.errors import SettingsError
 from gguf_server.models.measurement import CacheType, FlashAttention, Knobs, KvLayout
 from gguf_server.options import on_off, option, size, switch, texts, whole, word
@@ -96,6 +96,12 @@ class PlanSettings(SourceSettings):
     def check(self) -> None:
         if not self.model:
             msg = "there is no model to plan for; name one: gguf-deploy plan org/repo"
+            raise SettingsError(msg)
+        if self.max_batch_tokens < self.slots:
+            msg = f"--max-batch-tokens {self.max_batch_tokens} is less than --parallel {self.slots}"
+            raise SettingsError(msg)
+        if self.kv_type == "iq4_nl" and CPU not in map(str.lower, self.gpu):
+            msg = "--kv-type iq4_nl has no kernel on GPUs; take q4_0 or q8_0, or plan for --gpu cpu"
             raise SettingsError(msg)
         if self.cluster and self.gpu:
             msg = "--cluster considers the GPUs of the cluster; leave --gpu out"

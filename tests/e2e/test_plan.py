@@ -204,7 +204,7 @@ def test_what_fits_nowhere_says_what_is_lacking_and_what_to_try(desk: Desk) -> N
     assert "no: CUDA0 lacks " in result.stdout
     [line] = result.stderr.splitlines()
     assert "fits nowhere: on 1 x T4 CUDA0 lacks " in line
-    assert line.endswith("try a smaller --context or --parallel, --quant auto, --allow-cpu-experts")
+    assert line.endswith("--quant auto, more --host-memory, --allow-cpu-experts")
     code = json.loads(desk.run("plan", *asked, "--json").stdout)["error"]["code"]
     assert code == "does_not_fit"
 

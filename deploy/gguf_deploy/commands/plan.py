@@ -14,7 +14,7 @@ from gguf_deploy.hardware import GPUS, Gpu, load_prices, priced
 from gguf_deploy.measuring import Measurer
 from gguf_deploy.node import Node
 from gguf_deploy.offers import can_run, catalogue_offers, cluster_offers
-from gguf_deploy.placing import placement
+from gguf_deploy.placing import placed_knobs, placement
 from gguf_deploy.planner import Found, Measure, Trial, search
 from gguf_deploy.settings import PlanSettings
 from gguf_deploy.startup import parse_storage, startup
@@ -41,8 +41,8 @@ def plan(settings: PlanSettings) -> None:
         found = search(islice(models, _MAX_QUANTIZATIONS), ask, _measure(measurer))
         if found.chosen is None:
             raise _refusal(found, settings)
-        _confirm(found.chosen, measurer)
-    trial = found.chosen
+        trial = found.chosen
+        _confirm(trial, placed_knobs(trial), measurer)
     budget = startup(
         trial.blueprint.size_bytes,
         storage,
@@ -116,10 +116,10 @@ def _topology(count: int, memory_bytes: int = _SIMULATED_BYTES) -> Topology:
     return Topology((SimulatedGpu("simulated", memory_bytes, memory_bytes),) * count)
 
 
-def _confirm(trial: Trial, measurer: Measurer) -> None:
-    """Once more with GPUs of the very size that was chosen."""
+def _confirm(trial: Trial, knobs: Knobs, measurer: Measurer) -> None:
+    """Once more, with GPUs of the very size that was chosen and the very options."""
     topology = _topology(trial.offer.count, trial.offer.memory_bytes)
-    again = measurer.measure(topology, Question(str(trial.blueprint.path), trial.knobs))
+    again = measurer.measure(topology, Question(str(trial.blueprint.path), knobs))
     if again.devices != trial.measurement.devices:
         msg = f"llama.cpp counts otherwise on {trial.offer.name} than on larger GPUs; report this"
         raise MeasurementFailed(msg)
@@ -133,8 +133,10 @@ def _refusal(found: Found, settings: PlanSettings) -> DoesNotFit:
         show(report.lines(found, None))
     nearest = min(found.trials, key=report.lacking_bytes)
     hints = ["a smaller --context or --parallel"]
-    if not settings.takes_any_quantization:
+    if not settings.takes_any_quantization and nearest.blueprint.commit:
         hints.append("--quant auto")
+    if not nearest.host.fits:
+        hints.append("more --host-memory")
     if not settings.allow_cpu_experts and nearest.blueprint.description.num_experts:
         hints.append("--allow-cpu-experts")
     return DoesNotFit(
@@ -148,13 +150,7 @@ def _print(found: Found, placed: Placement, able: Sequence[Node], settings: Plan
     if settings.json or settings.format == "json":
         text = dumps(placed)
     elif settings.format == "helm":
-        fitting = {trial.offer.gpu for trial in found.trials if trial.fits and trial.offer.gpu}
-        same_count = [
-            gpu
-            for gpu in sorted(fitting, key=lambda gpu: gpu.memory_bytes)
-            if placed.gpu and gpu.memory_bytes >= placed.gpu.memory_bytes
-        ]
-        text = helm.text(placed, same_count, command=command)
+        text = helm.text(placed, _alternatives(found), command=command)
     elif settings.format == "compose":
         text = compose.text(placed, command=command)
     elif settings.format == "modal":
@@ -163,3 +159,27 @@ def _print(found: Found, placed: Placement, able: Sequence[Node], settings: Plan
         show(report.lines(found, placed, able))
         return
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def _alternatives(found: Found) -> list[Gpu]:
+    """All kinds of GPU that would do in the chosen number, with the labels that only they have."""
+    assert found.chosen is not None
+    chosen = found.chosen.offer
+    rivals = [trial.offer.gpu for trial in found.trials if trial.offer.count == chosen.count]
+    known = dict.fromkeys(gpu for gpu in rivals if gpu is not None)
+    able = [gpu for gpu in known if gpu.memory_bytes >= chosen.memory_bytes]
+    unable = [gpu for gpu in GPUS if gpu.memory_bytes < chosen.memory_bytes]
+    return [
+        replace(
+            gpu,
+            gke=_without(gpu.gke, [other.gke for other in unable]),
+            karpenter=_without(gpu.karpenter, [other.karpenter for other in unable]),
+            aks=_without(gpu.aks, [other.aks for other in unable]),
+        )
+        for gpu in able
+    ]
+
+
+def _without(labels: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """AWS calls both sizes of the A100 by one name."""
+    return tuple(label for label in labels if not any(label in each for each in others))

@@ -128,6 +128,12 @@ def check_request(config: EngineConfig) -> None:
             f"{config.slots} slots and {config.retained_prefixes} retained prefixes are "
             f"{sequences} sequences; llama.cpp has at most {binding.MAX_SEQUENCES}. Lower one."
         )
+    cells = parameters.num_cells(config)
+    if cells > parameters.MAX_CELLS:
+        raise LoadError(
+            f"a cache of {cells} cells is asked for ({sequences} sequences); at most "
+            f"{parameters.MAX_CELLS} are supported. Lower --context or --slots."
+        )
     if config.n_gpu_layers > 0 and not binding.can_offload():
         _logger.warning(
             "%d layers are asked for on a GPU, but llama.cpp sees none (a build without GPU "

@@ -11,6 +11,9 @@ SCORED_TOKENS = 64
 _EMBEDDING_INPUTS = 64
 # The longest input where nobody says: llama.cpp makes room for the logits of all its tokens.
 _DEFAULT_EMBEDDING_TOKENS = 2048
+# llama.cpp keeps some 50 bytes of host memory for each cell, and counts them in 32 bits: beyond
+# this it takes gigabytes, or wraps around.
+MAX_CELLS = 1 << 26
 _STREAM_UNIT = 256  # llama.cpp rounds each stream of a split cache up to this
 
 
@@ -24,6 +27,14 @@ def model_settings(config: EngineConfig) -> binding.Settings:
 def cpu_tensors(n_cpu_moe: int) -> Sequence[str]:
     """Patterns for the experts of the first layers, as llama.cpp's ``--n-cpu-moe`` has them."""
     return [rf"blk\.{layer}\.ffn_(up|down|gate|gate_up)_(ch|)exps" for layer in range(n_cpu_moe)]
+
+
+def num_cells(config: EngineConfig) -> int:
+    """Of the whole cache, as asked for; the model may have a smaller context of its own."""
+    context = config.context_tokens or DEFAULT_CONTEXT_TOKENS
+    if config.kv_layout == "unified":
+        return config.kv_cells or config.slots * context
+    return context * num_sequences(config)
 
 
 def num_sequences(config: EngineConfig) -> int:
@@ -75,7 +86,18 @@ def embedding_tokens(config: EngineConfig, train_context_tokens: int, *, generat
         wanted = min(config.max_batch_tokens, context_tokens(config, train_context_tokens))
     else:
         wanted = config.context_tokens or _DEFAULT_EMBEDDING_TOKENS
-    return min(wanted, train_context_tokens)
+    wanted = min(wanted, train_context_tokens)
+    if config.context_tokens or generates or wanted < _EMBEDDING_INPUTS:
+        return wanted
+    return wanted - wanted % _EMBEDDING_INPUTS  # some models were trained on 514
+
+
+def _embedding_sequences(max_tokens: int) -> int:
+    """As many as will do. The tokens of a batch are divided evenly among them, or llama.cpp aborts
+    when it sums them up.
+    """
+    most = min(_EMBEDDING_INPUTS, max_tokens)
+    return next(count for count in range(most, 0, -1) if max_tokens % count == 0)
 
 
 def embedding_settings(
@@ -89,7 +111,7 @@ def embedding_settings(
         **context_settings(config, max_tokens),
         "n_ctx": max_tokens,
         "kv_unified": True,
-        "n_seq_max": 1 if one_by_one else min(_EMBEDDING_INPUTS, max_tokens),
+        "n_seq_max": 1 if one_by_one else _embedding_sequences(max_tokens),
         "n_batch": max_tokens,
         "n_ubatch": max_tokens,
         "n_outputs_max": max_tokens,

@@ -163,6 +163,20 @@ def test_an_input_may_fill_the_whole_batch_and_so_may_many(load_model, tiny, kin
     assert len(units(runner, [[7]] * min(40, runner.max_inputs))) == min(40, runner.max_inputs)
 
 
+@pytest.mark.parametrize("context_tokens", [63, 100, 300, 509])
+@pytest.mark.parametrize("kind", ["bidirectional-decoder", "encoder"])
+def test_any_number_of_tokens_will_do(load_model, tiny, kind: str, context_tokens: int):
+    """llama.cpp aborts where its sequences cannot share them evenly."""
+    model = load_model(model_path=str(tiny(kind)), context_tokens=context_tokens)
+    assert model.embedding_context.max_tokens() == context_tokens
+    assert context_tokens % model.embedding_context.max_sequences() == 0
+
+
+def test_beside_generation_any_batch_will_do(load_model):
+    model = load_model(embeddings=True, max_batch_tokens=100)
+    assert model.embedding_context.max_tokens() == 100
+
+
 def test_an_input_cannot_be_longer_than_what_a_model_has_positions_for(load_model, tiny, caplog):
     runner = LlamaVectorRunner(load_model(model_path=str(tiny("bert")), context_tokens=4096))
     assert runner.max_tokens == BERT_CONTEXT
