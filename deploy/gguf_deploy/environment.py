@@ -2,7 +2,7 @@
 
 import shlex
 
-from gguf_server.models.measurement import Knobs
+from gguf_server.models.measurement import Adapter, Knobs
 from gguf_server.models.placement import Placement
 from gguf_server.settings.declared import environment_name
 
@@ -41,10 +41,13 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
-        return ",".join(_adapter(each) if isinstance(each, str) else repr(each) for each in value)
+        return ",".join(
+            _adapter(each) if isinstance(each, Adapter) else repr(each) for each in value
+        )
     return str(value)
 
 
-def _adapter(path: str) -> str:
-    """What follows a colon would be read as the adapter's scale."""
-    return f"{path}:1" if ":" in path else path
+def _adapter(adapter: Adapter) -> str:
+    """What follows a colon in the path would be read as the scale."""
+    is_plain = adapter.scale == 1 and ":" not in adapter.path
+    return adapter.path if is_plain else f"{adapter.path}:{adapter.scale:.17g}"

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from gguf_deploy.ask import CPU, Preference
 from gguf_server.errors import SettingsError
-from gguf_server.models.measurement import CacheType, FlashAttention, Knobs, KvLayout
-from gguf_server.options import on_off, option, size, switch, texts, whole, word
+from gguf_server.models.measurement import Adapter, CacheType, FlashAttention, Knobs, KvLayout
+from gguf_server.options import adapters, on_off, option, size, switch, texts, whole, word
 from gguf_server.settings.declared import Declared
 from gguf_server.settings.models import SourceSettings
 
@@ -77,7 +77,9 @@ class PlanSettings(SourceSettings):
     max_batch_tokens: int = option(512, whole(16), "most tokens of one step", "N")
     flash_attention: str = word("auto", FlashAttention, "flash attention")
     embeddings: bool = option(False, on_off, "serve embeddings too: on, off", "WORD")  # noqa: FBT003
-    lora: tuple[str, ...] = option((), texts, "adapters for all requests", "FILES")
+    lora: tuple[Adapter, ...] = option(
+        (), adapters, "adapters for all requests: a.gguf,b.gguf:0.5", "FILES"
+    )
     gpu: tuple[str, ...] = option((), texts, "GPUs to consider, or cpu; default: all", "NAMES")
     max_gpus: int = option(8, whole(1, 8), "most GPUs of one machine", "N")
     allow_cpu_experts: bool = switch("experts may stay on the CPU where a mixture does not fit")
@@ -97,6 +99,9 @@ class PlanSettings(SourceSettings):
         if not self.model:
             msg = "there is no model to plan for; name one: gguf-deploy plan org/repo"
             raise SettingsError(msg)
+        if self.takes_any_quantization and len(self.quant) > 1:
+            msg = "--quant auto takes any quantization; leave the others out"
+            raise SettingsError(msg)
         if self.max_batch_tokens < self.slots:
             msg = f"--max-batch-tokens {self.max_batch_tokens} is less than --parallel {self.slots}"
             raise SettingsError(msg)
@@ -113,7 +118,7 @@ class PlanSettings(SourceSettings):
 
     @property
     def takes_any_quantization(self) -> bool:
-        return self.quant == (AUTO,)
+        return AUTO in map(str.lower, self.quant)
 
     @property
     def knobs(self) -> Knobs:
@@ -128,5 +133,5 @@ class PlanSettings(SourceSettings):
             flash_attention=self.flash_attention,  # type: ignore[arg-type]
             max_batch_tokens=self.max_batch_tokens,
             embeddings=self.embeddings,
-            lora=self.lora,
+            lora=tuple(Adapter(each.path, each.scale) for each in self.lora),
         )

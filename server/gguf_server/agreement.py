@@ -1,14 +1,18 @@
 """The plan that a server was deployed by: is it about this model, and with these options?"""
 
 import logging
+import re
 from pathlib import Path
 
 from gguf_server.errors import InvalidPlan, SettingsError
-from gguf_server.models.placement import Placement, loads
-from gguf_server.models.reference import Reference
+from gguf_server.models.measurement import Adapter
+from gguf_server.models.placement import PlacedModel, Placement, loads
+from gguf_server.models.quantization import canonical, is_meant
+from gguf_server.models.reference import parse_reference
 from gguf_server.settings.serve import Settings
 
 _log = logging.getLogger(__name__)
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _OPTIONS = {"context_tokens": "context"}  # all others are named as in the plan
 
 
@@ -23,7 +27,7 @@ def read_plan(settings: Settings) -> Placement | None:
         placement = loads(path.read_text("utf-8"))
     except (OSError, UnicodeError) as exc:
         raise SettingsError(f"--plan {path} cannot be read: {exc}") from None
-    _check_model(settings, placement)
+    _check_model(settings, placement.model)
     for line in differences(settings, placement):
         _log.warning("%s", line)
     return placement
@@ -36,7 +40,7 @@ def differences(settings: Settings, placement: Placement) -> list[str]:
         option = _OPTIONS.get(name, name)
         planned, asked = getattr(placement.knobs, name), getattr(settings, option)
         if option == "lora":
-            asked = tuple(each.path for each in asked)
+            asked = tuple(Adapter(each.path, each.scale) for each in asked)
         is_open = option == "context" and not asked  # the plan says what that came to
         if planned != asked and not is_open:
             flag = "--" + option.replace("_", "-")
@@ -53,17 +57,26 @@ def planned_bytes(placement: Placement) -> tuple[int, ...]:
     )
 
 
-def _check_model(settings: Settings, placement: Placement) -> None:
-    source, planned = settings.source, placement.model.reference
-    is_same = str(source) == planned
-    if isinstance(source, Reference) and not is_same:  # asked for without its commit
-        commit = placement.model.commit
-        is_same = (
-            not source.revision and f"{source.repository}@{commit}" == planned.partition(":")[0]
-        )
-    if not is_same:
+def _check_model(settings: Settings, model: PlacedModel) -> None:
+    if not _is_same(settings, model):
         msg = (
-            f"--plan {settings.plan} is for {planned}, not {source}; make one for this model:"
-            f" gguf-deploy plan {source} --format json"
+            f"--plan {settings.plan} is for {model.reference}, not {settings.source}; make one for"
+            f" this model: gguf-deploy plan {settings.source} --format json"
         )
         raise InvalidPlan(msg)
+
+
+def _is_same(settings: Settings, model: PlacedModel) -> bool:
+    """As far as can be told before the model is looked for: a branch may mean any commit."""
+    source, planned = settings.source, parse_reference(model.reference)
+    if isinstance(source, Path) or isinstance(planned, Path):
+        return isinstance(source, Path) and source.absolute() == planned
+    names_commit = _COMMIT.fullmatch(source.revision)
+    if names_commit and not planned.revision.startswith(source.revision):
+        return False
+    wanted = (source.selector,) if source.selector else settings.quant
+    is_wanted = not wanted or any(
+        each == planned.selector or is_meant(canonical(model.label), canonical(each))
+        for each in wanted
+    )
+    return source.repository == planned.repository and is_wanted

@@ -1,7 +1,7 @@
 """Placements as the planner makes them, for tests of what carries them out."""
 
 from gguf_deploy.startup import parse_storage, startup
-from gguf_server.models.measurement import Knobs
+from gguf_server.models.measurement import Adapter, Knobs
 from gguf_server.models.placement import Need, Part, PlacedGpu, PlacedModel, Placement, Speed
 
 COMMIT = "1e10" + "7" * 36  # to some parsers of YAML such a commit is a number
@@ -58,7 +58,12 @@ def dense_on_cpu() -> Placement:
         llama_cpp="0.3.36",
         model=model,
         gpu=None,
-        knobs=Knobs(context_tokens=4096, slots=2, embeddings=True, lora=("/a.gguf", "/b:0.gguf")),
+        knobs=Knobs(
+            context_tokens=4096,
+            slots=2,
+            embeddings=True,
+            lora=(Adapter("/a.gguf"), Adapter("/b:0.gguf")),
+        ),
         devices=(),
         host=_need("host", 8_000, weights=96, cache=190, compute=100, context=300),
         startup=startup(model.size_bytes, storage, on_gpu=False, num_gpus=0, fetch=False),

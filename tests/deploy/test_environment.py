@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gguf_deploy.environment import environment
-from gguf_server.models.measurement import CacheType, FlashAttention, Knobs, KvLayout
+from gguf_server.models.measurement import Adapter, CacheType, FlashAttention, Knobs, KvLayout
 from gguf_server.models.placement import Placement
 from gguf_server.models.reference import parse_reference
 from gguf_server.settings.serve import Settings
@@ -36,7 +36,7 @@ def all_knobs(draw: st.DrawFn) -> Knobs:
         tensor_split=tuple(draw(st.lists(st.floats(0, 1e18), max_size=8))),
         max_batch_tokens=draw(st.integers(16, 8192)),
         embeddings=draw(st.booleans()),
-        lora=tuple(draw(st.lists(PATHS, max_size=3))),
+        lora=tuple(draw(st.lists(st.builds(Adapter, PATHS, st.floats(-100, 100)), max_size=3))),
     )
 
 
@@ -47,10 +47,9 @@ def read_back(placement: Placement) -> Settings:
 def knobs_of(settings: Settings) -> Knobs:
     """As the server would give them to llama.cpp."""
     names = set(Knobs.__struct_fields__) - {"context_tokens", "lora"}
-    assert [each.scale for each in settings.lora] == [1.0] * len(settings.lora)
     return Knobs(
         context_tokens=settings.context,
-        lora=tuple(each.path for each in settings.lora),
+        lora=tuple(Adapter(each.path, each.scale) for each in settings.lora),
         **{name: getattr(settings, name) for name in names},
     )
 

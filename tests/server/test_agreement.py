@@ -37,7 +37,16 @@ def test_without_a_plan_there_is_nothing_to_agree_with() -> None:
     assert read_plan(Settings(model="org/repo")) is None
 
 
-@pytest.mark.parametrize("model", [REFERENCE, "acme/moe-8x3b-gguf", "acme/moe-8x3b-gguf:Q8_0"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        REFERENCE,
+        "acme/moe-8x3b-gguf",
+        "acme/moe-8x3b-gguf:q8_0",
+        "acme/moe-8x3b-gguf@main",
+        f"acme/moe-8x3b-gguf@{COMMIT[:8]}",
+    ],
+)
 def test_a_plan_is_for_its_model_with_or_without_the_commit(
     plan: Path, placement: Placement, model: str
 ) -> None:
@@ -45,7 +54,13 @@ def test_a_plan_is_for_its_model_with_or_without_the_commit(
 
 
 @pytest.mark.parametrize(
-    "model", ["acme/other", "/models/m.gguf", f"acme/moe-8x3b-gguf@{'f' * 40}:Q8_0"]
+    "model",
+    [
+        "acme/other",
+        "/models/m.gguf",
+        "acme/moe-8x3b-gguf:Q4_K_M",
+        f"acme/moe-8x3b-gguf@{'f' * 40}:Q8_0",
+    ],
 )
 def test_a_plan_for_another_model_is_refused(plan: Path, model: str) -> None:
     with pytest.raises(InvalidPlan, match=f"is for {REFERENCE}, not {model}; make one"):
@@ -81,3 +96,25 @@ def test_what_llama_cpp_counted_is_without_what_it_does_not_count() -> None:
         num_bytes < need.num_bytes
         for num_bytes, need in zip(expected, placement.devices, strict=True)
     )
+
+
+def test_of_a_list_of_quantizations_the_planned_one_will_do(plan: Path) -> None:
+    assert read_plan(settings(plan, "acme/moe-8x3b-gguf", quant=("Q8_0", "Q6_K")))
+    with pytest.raises(InvalidPlan):
+        read_plan(settings(plan, "acme/moe-8x3b-gguf", quant=("Q6_K",)))
+
+
+def test_a_file_is_the_same_by_whatever_path(
+    tmp_path: Path, placement: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_file = replace(placement, model=replace(placement.model, reference=str(tmp_path / "m.gguf")))
+    path = tmp_path / "plan.json"
+    path.write_text(dumps(of_file))
+    monkeypatch.chdir(tmp_path)
+    assert read_plan(settings(path, "./m.gguf"))
+
+
+def test_a_context_that_was_left_to_the_model_is_the_planned_one(
+    plan: Path, placement: Placement
+) -> None:
+    assert differences(settings(plan, context=0), placement) == []

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import islice
 
 from gguf_deploy import compose, helm, modal_plan, report
 from gguf_deploy.ask import Ask
@@ -29,7 +28,6 @@ from gguf_server.tables import show
 
 _SIMULATED_BYTES = 1 << 40  # of each GPU: what is needed does not depend on it
 _MAX_GPUS = 8
-_MAX_QUANTIZATIONS = 12  # each is a header to move
 
 
 def plan(settings: PlanSettings) -> None:
@@ -38,7 +36,7 @@ def plan(settings: PlanSettings) -> None:
     there = _nodes(settings)
     ask = _ask(settings, there)
     with _models(settings) as models, Measurer() as measurer:
-        found = search(islice(models, _MAX_QUANTIZATIONS), ask, _measure(measurer))
+        found = search(models, ask, _measure(measurer))
         if found.chosen is None:
             raise _refusal(found, settings)
         trial = found.chosen

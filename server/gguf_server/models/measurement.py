@@ -9,11 +9,18 @@ FlashAttention = Literal["auto", "on", "off"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 
 
+class Adapter(Struct, frozen=True):
+    """A LoRA adapter applied to every request at ``scale``."""
+
+    path: str
+    scale: float = 1.0
+
+
 class Knobs(Struct, frozen=True, kw_only=True):
     """All options of the server that decide how much memory it needs, named as it names them.
 
     ``context_tokens`` is what one sequence may hold; 0 takes the model's own within reason.
-    ``n_gpu_layers`` -1 means all. ``lora`` are paths of adapters.
+    ``n_gpu_layers`` -1 means all.
     """
 
     context_tokens: int = 0
@@ -29,7 +36,7 @@ class Knobs(Struct, frozen=True, kw_only=True):
     tensor_split: tuple[float, ...] = ()
     max_batch_tokens: int = 512
     embeddings: bool = False
-    lora: tuple[str, ...] = ()
+    lora: tuple[Adapter, ...] = ()
 
 
 class SimulatedGpu(Struct, frozen=True):

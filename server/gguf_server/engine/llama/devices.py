@@ -6,7 +6,8 @@ simulated GPUs for good.
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
@@ -202,10 +203,28 @@ def _buffer_type(name: str, device: int, *, is_host: bool) -> int:
     return ctypes.addressof(kind)
 
 
+@contextmanager
+def without_host_memory() -> Iterator[None]:
+    """llama.cpp really allocates recurrent states, and clears them, whatever it was told: for this
+    time not in the CPU's memory. Raises ``MeasurementFailed`` as ``register``.
+    """
+    check()
+    interface = _cpu_interface()
+    before = ctypes.cast(interface.alloc_buffer, ctypes.c_void_p).value
+    _hold_no_host_memory()
+    try:
+        yield
+    finally:
+        interface.alloc_buffer = dict(interface._fields_)["alloc_buffer"](before)
+
+
 def _hold_no_host_memory() -> None:
-    """llama.cpp really allocates recurrent states, and clears them: in the CPU's memory, too."""
+    _set(_cpu_interface(), alloc_buffer=_allocate)
+
+
+def _cpu_interface() -> Any:
     address = function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
-    _set(BufferType.from_address(address).iface, alloc_buffer=_allocate)
+    return BufferType.from_address(address).iface
 
 
 def _allocate(buffer_type: int, size_bytes: int) -> int:

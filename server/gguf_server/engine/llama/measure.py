@@ -17,7 +17,7 @@ from gguf_server.engine.llama.contexts import Contexts, new_contexts
 from gguf_server.engine.llama.log import LlamaLog
 from gguf_server.engine.llama.model import check_architecture, check_request, sequence_tokens
 from gguf_server.engine.llama.refusal import refusal
-from gguf_server.errors import LoadError
+from gguf_server.errors import LoadError, ModelFileError
 from gguf_server.models.gguf.reader import read_header
 from gguf_server.models.gguf.source import FileBytes
 from gguf_server.models.measurement import DeviceUse, Measurement, Question
@@ -37,7 +37,7 @@ def measure(question: Question, devices: Sequence[int] | None = None) -> Measure
     log.quiet = True
     binding.start(log.write, log.abort)
     check_request(config)
-    adapter_bytes = sum(map(_adapter_bytes, question.knobs.lora))
+    adapter_bytes = sum(_adapter_bytes(each.path) for each in question.knobs.lora)
     with closing(_load(config, log, devices)) as weights:
         check_architecture(config, weights)
         with closing(new_contexts(config, weights, log)) as contexts:
@@ -54,7 +54,7 @@ def measure(question: Question, devices: Sequence[int] | None = None) -> Measure
 
 def _config(question: Question) -> EngineConfig:
     knobs = msgspec.structs.asdict(question.knobs)
-    lora = tuple(LoraFile(path, 1.0) for path in knobs.pop("lora"))
+    lora = tuple(LoraFile(each.path, each.scale) for each in knobs.pop("lora"))
     return EngineConfig(model_path=question.model_path, load_mode="none", lora=lora, **knobs)
 
 
@@ -106,7 +106,10 @@ def _output_bytes(config: EngineConfig, weights: binding.Model, contexts: Contex
 
 def _adapter_bytes(path: str) -> int:
     with FileBytes(Path(path)) as file:
-        return sum(tensor.size_bytes for tensor in read_header(file).tensors)
+        header = read_header(file)
+    if header.text("general.type") != "adapter":
+        raise ModelFileError(f"{path} is no adapter; give a LoRA that was converted to GGUF")
+    return sum(tensor.size_bytes for tensor in header.tensors)
 
 
 def _with_adapters(uses: Sequence[DeviceUse], adapter_bytes: int) -> tuple[DeviceUse, ...]:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 from gguf_server.engine.host_memory import read_host_memory
 from gguf_server.engine.llama import binding
+from gguf_server.engine.llama.devices import without_host_memory
 from gguf_server.engine.llama.measure import measure
 from gguf_server.errors import DoesNotFit, StartupError
-from gguf_server.models.measurement import DeviceUse, Knobs, Measurement, Question
+from gguf_server.models.measurement import Adapter, DeviceUse, Knobs, Measurement, Question
 from gguf_server.models.sizes import gibibytes
 from gguf_server.wire.messages import EngineConfig
 
@@ -25,7 +26,7 @@ _MAPPED = ("CPU", "CUDA_Host")  # in those modes pages of the file, which can be
 def check_room(config: EngineConfig) -> None:
     """Raises ``DoesNotFit``. What cannot be measured is left to the load, which says why."""
     try:
-        with _quietly():
+        with _quietly(), without_host_memory():
             measurement = measure(_question(config))
     except StartupError as exc:
         _log.info("whether the model fits was not checked: %s", exc.message)
@@ -56,7 +57,8 @@ def _question(config: EngineConfig) -> Question:
     names = set(Knobs.__struct_fields__) - {"lora"}
     knobs = {name: getattr(config, name) for name in names}
     return Question(
-        config.model_path, Knobs(lora=tuple(each.path for each in config.lora), **knobs)
+        config.model_path,
+        Knobs(lora=tuple(Adapter(each.path, each.scale) for each in config.lora), **knobs),
     )
 
 

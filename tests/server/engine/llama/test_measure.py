@@ -11,7 +11,7 @@ from gguf_deploy.measuring import MEASURE_COMMAND, Measurer
 from gguf_server.engine.llama.breakdown import breakdown
 from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.errors import MeasurementFailed
-from gguf_server.models.measurement import DeviceUse, Knobs, Question, Topology
+from gguf_server.models.measurement import Adapter, DeviceUse, Knobs, Question, Topology
 from gguf_server.wire.messages import LoraFile
 from tests.deploy.architectures import mamba
 from tests.server.engine.llama import tiny_models
@@ -50,7 +50,7 @@ def measurer() -> Iterator[Measurer]:
 def really_used(load_model: Load, path: Path, knobs: Knobs) -> dict[str, DeviceUse]:
     """By name; the weights of the first context are those of all."""
     options = msgspec.structs.asdict(knobs) | {
-        "lora": tuple(LoraFile(each, 1.0) for each in knobs.lora)
+        "lora": tuple(LoraFile(each.path, each.scale) for each in knobs.lora)
     }
     model = load_model(model_path=str(path), load_mode="none", **options)
     total: dict[str, DeviceUse] = {}
@@ -141,13 +141,19 @@ def test_an_adapter_adds_its_tensors_to_the_weights(
     path = tmp_path / "adapter.gguf"
     tiny_models.write_adapter(path, layers=3, embedding=576)
     plain = measurer.measure(CPU, Question(str(smollm2), SMALL))
-    knobs = msgspec.structs.replace(SMALL, lora=(str(path), str(path)))
+    knobs = msgspec.structs.replace(SMALL, lora=(Adapter(str(path)), Adapter(str(path))))
     adapted = measurer.measure(CPU, Question(str(smollm2), knobs))
     added = [
         after.weights_bytes - before.weights_bytes
         for before, after in zip(plain.devices, adapted.devices, strict=True)
     ]
     assert sum(added) == 2 * 3 * 2 * 4 * 576 * 4
+
+
+def test_a_model_is_no_adapter(smollm2: Path, measurer: Measurer):
+    knobs = msgspec.structs.replace(SMALL, lora=(Adapter(str(smollm2)),))
+    with pytest.raises(MeasurementFailed, match="is no adapter; give a LoRA"):
+        measurer.measure(CPU, Question(str(smollm2), knobs))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,7 @@ def test_an_adapter_adds_its_tensors_to_the_weights(
         ("unknown-pooling", SMALL, "pooling type 7 is unknown"),
         ("llama", Knobs(slots=300), "300 sequences; llama.cpp has at most 256"),
         ("llama", Knobs(cache_type_v="q8_0", flash_attention="off"), "flash"),
-        ("llama", Knobs(lora=("/nowhere",)), "/nowhere cannot be read"),
+        ("llama", Knobs(lora=(Adapter("/nowhere"),)), "/nowhere cannot be read"),
     ],
 )
 def test_what_the_engine_would_refuse_is_refused(

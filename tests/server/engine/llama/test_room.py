@@ -2,6 +2,7 @@
 
 import json
 import logging
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from gguf_server.engine.host_memory import HostMemory
 from gguf_server.engine.llama import room
 from gguf_server.engine.llama.room import check_room
+from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.errors import DoesNotFit
 from gguf_server.wire.messages import EngineConfig
+from tests.deploy.architectures import mamba
 
 HANG_SECONDS = 120
 # With simulated GPUs, which a process cannot get rid of: what is said and what is logged.
@@ -117,3 +120,17 @@ def test_what_cannot_be_measured_is_left_to_the_load(tmp_path: Path, caplog) -> 
     check_room(config(broken))
     [line] = caplog.messages
     assert line.startswith("whether the model fits was not checked: ")
+
+
+def test_what_is_asked_takes_no_memory_itself(tmp_path: Path) -> None:
+    """llama.cpp allocates recurrent states whatever it is told: here 2.4 GiB of them."""
+    path = mamba().write(tmp_path / "mamba.gguf")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    check_room(config(path, slots=120))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 << 10
+
+
+def test_what_was_asked_leaves_the_real_load_as_it_was(smollm2: Path, load_model) -> None:
+    check_room(config(smollm2))
+    model = load_model(model_path=str(smollm2))
+    assert LlamaRunner(model).warm_up()[0] > 0
