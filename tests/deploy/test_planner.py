@@ -158,6 +158,56 @@ def test_each_question_is_asked_of_llama_cpp_for_so_many_gpus_not_for_each_kind(
     assert len(asked) == 3 < times, "the caller remembers the answers"
 
 
+def test_what_lies_on_the_host_beside_the_embeddings_is_counted_as_offloaded() -> None:
+    found = plan(blueprint(30, experts=8), ask(Offer(MIDDLE, 1)))
+    assert found.chosen is not None
+    moved = LAYERS + 1 - found.chosen.knobs.n_gpu_layers
+    layer_bytes = found.chosen.blueprint.size_bytes // (LAYERS + 1)
+    assert found.chosen.offloaded_bytes == moved * layer_bytes
+    speed = found.chosen.speed
+    whole = search([blueprint(30, experts=8)], ask(Offer(LARGE, 1)), measure).chosen
+    assert speed is not None
+    assert whole is not None
+    assert whole.speed is not None
+    assert speed.one_stream_tokens_per_second < whole.speed.one_stream_tokens_per_second / 5
+
+
+def test_one_layer_more_on_the_gpu_would_not_fit() -> None:
+    model, offer = blueprint(30), Offer(MIDDLE, 1)
+    found = plan(model, ask(offer))
+    assert found.chosen is not None
+    more = msgspec.structs.replace(
+        found.chosen.knobs, n_gpu_layers=found.chosen.knobs.n_gpu_layers + 1
+    )
+    [need] = plan(model, ask(offer, knobs=more, host_bytes=0)).trials[0].gpus
+    assert not need.fits
+
+
+def test_experts_have_no_place_on_a_host_without_room() -> None:
+    asked = ask(Offer(MIDDLE, 1), allow_cpu_experts=True, host_bytes=2 * GIB)
+    found = plan(blueprint(30, experts=8), asked)
+    assert found.chosen is None
+
+
+def test_where_something_gives_the_offer_is_taken_where_least_does() -> None:
+    offers = (Offer(SMALL, 1), Offer(MIDDLE, 1))
+    for prefer in ("smallest", "cost"):
+        assert chosen(plan(blueprint(30), ask(*offers, prefer=prefer))) == "1 x middle"
+
+
+def test_layers_that_llama_cpp_does_not_count_are_placed_too() -> None:
+    """Those for predicting several tokens at once: GLM and DeepSeek have one."""
+
+    def counts_less(model: Blueprint, knobs: Knobs, count: int) -> Measurement:
+        return msgspec.structs.replace(measure(model, knobs, count), num_layers=LAYERS - 1)
+
+    same = plan(blueprint(30), ask(Offer(MIDDLE, 1)))
+    found = plan(blueprint(30), ask(Offer(MIDDLE, 1)), counts_less)
+    assert found.chosen is not None
+    assert same.chosen is not None
+    assert found.chosen.knobs == same.chosen.knobs
+
+
 # --- laws --------------------------------------------------------------------------------------
 
 SIZES = st.floats(0.1, 400)
