@@ -29,6 +29,11 @@ class Offer:
         return self.gpu.price_per_hour * self.count
 
     @property
+    def is_on_modal(self) -> bool:
+        """Modal has so many of this GPU for one container, and has CPUs."""
+        return self.gpu is None or self.count <= self.gpu.max_per_modal_container
+
+    @property
     def name(self) -> str:
         return f"{self.count} x {self.gpu.name}" if self.gpu else "CPU"
 

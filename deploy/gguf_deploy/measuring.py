@@ -21,7 +21,6 @@ from gguf_server.models.measurement import Answer, Measurement, Question, Topolo
 MEASURE_COMMAND: Final = (sys.executable, "-m", "gguf_server.engine.measuring")
 # A large model takes a second. Beyond this nothing will come.
 LIMIT_SECONDS: Final = 60.0
-_MAX_WORKERS: Final = 8  # some 60 MB each
 _LAST_BYTES: Final = 4096
 _END_SECONDS: Final = 5.0
 
@@ -37,7 +36,7 @@ class Measurer:
     ) -> None:
         self._command = command
         self._limit_seconds = limit_seconds
-        self._workers: dict[Topology, _Worker] = {}  # the one that was used last comes last
+        self._workers: dict[Topology, _Worker] = {}
         self._answers: dict[tuple[Topology, Question], Answer] = {}
 
     def __enter__(self) -> Self:
@@ -66,7 +65,9 @@ class Measurer:
         return answer
 
     def _ask(self, topology: Topology, question: Question) -> Answer:
-        worker = self._workers.pop(topology, None) or self._start(topology)
+        worker = self._workers.pop(topology, None) or _Worker(
+            topology, self._command, self._limit_seconds
+        )
         try:
             answer = worker.ask(question)
         except BaseException:
@@ -74,11 +75,6 @@ class Measurer:
             raise
         self._workers[topology] = worker
         return answer
-
-    def _start(self, topology: Topology) -> "_Worker":
-        while len(self._workers) >= _MAX_WORKERS:
-            self._workers.pop(next(iter(self._workers))).close()
-        return _Worker(topology, self._command, self._limit_seconds)
 
 
 class _Worker:

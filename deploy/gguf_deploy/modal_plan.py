@@ -7,11 +7,10 @@ without a unit are Modal's own.
 import msgspec
 
 from gguf_deploy.environment import environment
+from gguf_deploy.hardware import find
 from gguf_server.errors import SettingsError
 from gguf_server.models.placement import PlacedGpu, Placement
 
-_MAX_GPUS = {"A10": 4}  # https://modal.com/docs/guide/gpu
-_MAX_GPUS_OF_OTHERS = 8
 _MIB = 1 << 20
 
 
@@ -34,7 +33,7 @@ def _gpu(gpu: PlacedGpu) -> str:
     if not gpu.modal_name:
         msg = f"Modal has no {gpu.name}; plan for another with --gpu, such as --gpu L4,L40S"
         raise SettingsError(msg)
-    most = _MAX_GPUS.get(gpu.modal_name, _MAX_GPUS_OF_OTHERS)
+    most = find(gpu.name).max_per_modal_container
     if gpu.count > most:
         msg = (
             f"Modal gives at most {most} {gpu.modal_name} to a container, not {gpu.count};"

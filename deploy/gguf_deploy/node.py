@@ -24,6 +24,19 @@ _NO_MIB = 10_000_000  # a label this large is in bytes: NVIDIA/gpu-feature-disco
 _WHOLE = 0.9  # of the catalogue's memory; labels of clouds round
 _SLICE = 7 / 8  # 1g.18gb of an H200 has 16.0 GiB; others have more of what their name says
 
+_QUANTITY = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>|[kMGT]|[KMGT]i)")
+_UNITS = {
+    "": 1,
+    "k": 1000,
+    "M": 1000**2,
+    "G": 1000**3,
+    "T": 1000**4,
+    "Ki": 1024,
+    "Mi": 1024**2,
+    "Gi": 1024**3,
+    "Ti": 1024**4,
+}
+
 _GKE = "cloud.google.com/gke-accelerator"
 _GKE_SLICE = "cloud.google.com/gke-gpu-partition-size"
 _GKE_SHARERS = "cloud.google.com/gke-max-shared-clients-per-gpu"
@@ -41,7 +54,8 @@ class Node:
     """``count`` and ``free`` are units of ``resource``, and ``memory_bytes`` is that of one unit;
     ``free`` is None where pods may not be listed. ``sharers`` take turns on one GPU, each counted
     as a unit. ``is_part`` is less than a GPU: a slice, or what a cloud cut off. ``gpu_label`` is
-    what the cluster calls it. ``why`` says what is special; empty if nothing is.
+    what the cluster calls it. ``host_bytes`` is the memory that pods may have, all together.
+    ``why`` says what is special; empty if nothing is.
     """
 
     name: str
@@ -53,6 +67,7 @@ class Node:
     taints: tuple[str, ...]
     ready: bool
     why: str
+    host_bytes: int
     resource: str = GPU_RESOURCE
     sharers: int = 1
     is_part: bool = False
@@ -99,6 +114,7 @@ def _offer(node: Json, resource: str, used: Mapping[str, int] | None) -> Node:
         free=None if used is None else max(0, count - used.get(resource, 0)),
         taints=_taints(node),
         ready=not unready,
+        host_bytes=_host_bytes(node),
         why="; ".join(part for part in (unready, *_special(unit, count, broken)) if part),
         resource=resource,
         sharers=unit.sharers,
@@ -157,6 +173,13 @@ def _number(text: object) -> int:
 
 
 # --- labels ------------------------------------------------------------------------------------
+
+
+def _host_bytes(node: Json) -> int:
+    """Kubernetes writes ``12659Mi``, and may write ``12G`` or a plain number."""
+    text = str((node["status"].get("allocatable") or {}).get("memory", ""))
+    found = _QUANTITY.fullmatch(text)
+    return int(float(found["number"]) * _UNITS[found["unit"]]) if found else 0
 
 
 def _unit(labels: Mapping[str, str], resource: str) -> _Unit:

@@ -43,14 +43,14 @@ def cluster_offers(gpus: Sequence[Gpu], nodes: Iterable[Node], max_gpus: int) ->
     return _ordered(offers)
 
 
-def can_run(node: Node, offer: Offer) -> bool:
-    """Has it so many of this GPU free?"""
+def can_run(node: Node, offer: Offer, host_bytes: int = 0) -> bool:
+    """Has it so many of this GPU free, and so much memory?"""
     if node.gpu is None or offer.gpu is None or not (node.ready and node.is_whole):
         return False
     count = node.count if node.free is None else node.free
     memory_bytes = node.memory_bytes or node.gpu.memory_bytes
     is_such = node.gpu.name == offer.gpu.name and memory_bytes >= offer.memory_bytes
-    return is_such and count >= offer.count
+    return is_such and count >= offer.count and node.host_bytes >= host_bytes
 
 
 def _ordered(offers: Iterable[Offer]) -> tuple[Offer, ...]:

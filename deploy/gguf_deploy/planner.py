@@ -15,6 +15,7 @@ from gguf_deploy.ask import Ask, Offer
 from gguf_deploy.fitting import gpu_needs, host_need
 from gguf_deploy.speed import speed_bounds
 from gguf_server.models.blueprint import Blueprint
+from gguf_server.models.gguf.description import Description
 from gguf_server.models.measurement import Knobs, Measurement
 from gguf_server.models.placement import Need, Speed
 from gguf_server.models.sizes import human_bytes
@@ -24,6 +25,7 @@ from gguf_server.models.sizes import human_bytes
 Measure = Callable[[Blueprint, Knobs, int], Measurement]
 
 _LEAST_CONTEXT_TOKENS = 1024
+_SEVERAL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Trial:
 
     @property
     def speed(self) -> Speed | None:
-        if self.offer.gpu is None:
+        if self.offer.gpu is None or not self.measurement.generates:
             return None
         bandwidth = self.offer.gpu.bandwidth_bytes_per_second
         description = self.blueprint.description
@@ -158,7 +160,8 @@ def _with_experts_on_cpu(ask: Ask, measure: Measure, whole: Trial) -> Trial | No
         return None
 
     def with_layers(count: int) -> Trial:
-        knobs = msgspec.structs.replace(whole.knobs, n_cpu_moe=count)
+        split = _balanced(whole.blueprint.description, num_layers, count, len(whole.gpus))
+        knobs = msgspec.structs.replace(whole.knobs, n_cpu_moe=count, tensor_split=split)
         return _again(whole, knobs, ask, measure)
 
     found = _least(1, num_layers, with_layers)
@@ -168,6 +171,25 @@ def _with_experts_on_cpu(ask: Ask, measure: Measure, whole: Trial) -> Trial | No
     count = found.knobs.n_cpu_moe
     change = f"experts of {count} of {num_layers} layers on the CPU: {size} in host memory"
     return replace(found, changes=(change,))
+
+
+def _balanced(
+    description: Description, num_layers: int, num_light: int, num_gpus: int
+) -> tuple[float, ...]:
+    """How many layers each GPU gets, so that all hold about the same: the first layers, whose
+    experts are on the CPU, weigh less. llama.cpp counts the output as one more layer.
+    """
+    if num_gpus < _SEVERAL:
+        return ()
+    light = (description.size_bytes - description.expert_bytes) / num_layers
+    heavy = light + description.expert_bytes / num_layers
+    weights = [light] * num_light + [heavy] * (num_layers - num_light) + [light]
+    share, total = sum(weights) / num_gpus, 0.0
+    shares = [0.0] * num_gpus
+    for weight in weights:
+        shares[min(num_gpus - 1, int((total + weight / 2) / share))] += 1
+        total += weight
+    return tuple(shares)
 
 
 def _with_fewer_layers(ask: Ask, measure: Measure, whole: Trial) -> Trial | None:

@@ -36,9 +36,10 @@ def lacking_bytes(trial: Trial) -> int:
 
 
 def shortage(trial: Trial) -> str:
-    """Why it does not fit: ``CUDA0 lacks 1.2 GiB of 23.4 GiB``."""
+    """Why it does not fit: ``CUDA0 needs 23.4 GiB, 0.9 GiB more than it has``."""
     worst = max((*trial.gpus, trial.host), key=_lacking_bytes)
-    return f"{worst.name} lacks {gibibytes(_lacking_bytes(worst))} of {gibibytes(worst.num_bytes)}"
+    lacking = gibibytes(_lacking_bytes(worst))
+    return f"{worst.name} needs {gibibytes(worst.num_bytes)}, {lacking} more than it has"
 
 
 def _lacking_bytes(need: Need) -> int:

@@ -14,6 +14,7 @@ from gguf_server.settings.models import SourceSettings
 
 Format = Literal["table", "json", "helm", "compose", "modal"]
 AUTO = "auto"
+MAX_SLOT_IDS = 256  # llama.cpp's own limit, as the server has it
 
 
 def _prices() -> Any:
@@ -68,7 +69,9 @@ class PlanSettings(SourceSettings):
     context: int = option(
         0, whole(0), "tokens of one request, prompt and answer; 0: the model's, at most 4096", "N"
     )
-    slots: int = option(8, whole(1, 256), "requests computed at once", "N", flag="--parallel")
+    slots: int = option(
+        8, whole(1, MAX_SLOT_IDS), "requests computed at once", "N", flag="--parallel"
+    )
     kv_type: str = word("f16", CacheType, "type of cached keys and values")
     kv_layout: str = word("split", KvLayout, "KV cache, a stream for each slot or one pool")
     retained_prefixes: int = option(
@@ -101,6 +104,12 @@ class PlanSettings(SourceSettings):
             raise SettingsError(msg)
         if self.takes_any_quantization and len(self.quant) > 1:
             msg = "--quant auto takes any quantization; leave the others out"
+            raise SettingsError(msg)
+        if self.slots + self.retained_prefixes > MAX_SLOT_IDS:
+            msg = f"--parallel and --retained-prefixes make more than {MAX_SLOT_IDS}"
+            raise SettingsError(msg)
+        if self.json and self.format not in ("table", "json"):
+            msg = f"--json and --format {self.format} are two formats; say one"
             raise SettingsError(msg)
         if self.max_batch_tokens < self.slots:
             msg = f"--max-batch-tokens {self.max_batch_tokens} is less than --parallel {self.slots}"

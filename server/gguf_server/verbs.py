@@ -6,8 +6,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from gguf_server import __version__
@@ -60,7 +61,7 @@ class Program:
         try:
             self._run(argv)
         except StartupError as exc:
-            if "--json" in argv:
+            if _wants_json(argv):
                 print(json.dumps({"error": {"code": exc.code, "message": exc.message}}))
             self._say(exc.message)
             return exc.exit_code
@@ -103,6 +104,10 @@ class Program:
                 verbs.add_parser(name, help=verb.help, epilog=verb.epilog, allow_abbrev=False)
             )
         return parser
+
+
+def _wants_json(argv: Sequence[str]) -> bool:
+    return "--json" in argv or "--format=json" in argv or ("--format", "json") in pairwise(argv)
 
 
 class _Parser(argparse.ArgumentParser):

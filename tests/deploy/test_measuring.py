@@ -59,16 +59,6 @@ def test_a_process_is_reused_and_so_are_answers(marks: Path):
     assert worker._process.returncode is not None
 
 
-def test_of_many_topologies_the_processes_used_last_are_kept(marks: Path):
-    topologies = [Topology((SimulatedGpu("L4", 100, free),)) for free in range(9)]
-    with Measurer(command(ANSWERS, marks)) as measurer:
-        for topology in topologies[:8]:
-            measurer.measure(topology, QUESTION)
-        measurer.measure(topologies[0], question("/again"))
-        measurer.measure(topologies[8], QUESTION)
-        assert [*measurer._workers] == [*topologies[2:8], topologies[0], topologies[8]]
-
-
 def failure(script: str, marks: Path, *, limit_seconds: float = 60.0) -> str:
     with (
         Measurer(command(script, marks), limit_seconds=limit_seconds) as measurer,

@@ -20,7 +20,8 @@ from tests.deploy.placements import (
 
 
 def on(modal_name: str, count: int) -> Placement:
-    gpu = PlacedGpu(name="RTX 4090", count=count, memory_bytes=24 << 30, modal_name=modal_name)
+    name = modal_name or "RTX-4090"
+    gpu = PlacedGpu(name=name, count=count, memory_bytes=24 << 30, modal_name=modal_name)
     return replace(moe_on_l40s(), gpu=gpu)
 
 
@@ -61,7 +62,7 @@ def test_both_clocks_and_the_memory_are_in_it() -> None:
 
 
 def test_a_gpu_that_modal_does_not_have_is_refused() -> None:
-    with pytest.raises(SettingsError, match="Modal has no RTX 4090; plan for another with --gpu"):
+    with pytest.raises(SettingsError, match="Modal has no RTX-4090; plan for another with --gpu"):
         document(on("", 1))
 
 

@@ -29,6 +29,7 @@ def node(gpu: str, count: int, **about: Any) -> Node:
         "free": count,
         "taints": (),
         "ready": True,
+        "host_bytes": 64 << 30,
     }
     return Node(name="n", gpu=found, gpu_label=gpu, count=count, why="", **(default | about))
 
@@ -118,3 +119,9 @@ def test_which_nodes_can_run_it_depends_on_what_is_free() -> None:
     ):
         assert not can_run(other, two)
     assert not can_run(node("L4", 4), Offer(None, 0))
+
+
+def test_a_node_needs_the_memory_that_stays_on_the_host() -> None:
+    offer = Offer(find("L4"), 1)
+    assert can_run(node("L4", 4), offer, host_bytes=64 << 30)
+    assert not can_run(node("L4", 4), offer, host_bytes=65 << 30)

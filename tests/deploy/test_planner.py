@@ -183,6 +183,16 @@ def test_one_layer_more_on_the_gpu_would_not_fit() -> None:
     assert not need.fits
 
 
+def test_experts_of_the_first_layers_leave_room_for_more_layers_on_the_first_gpu() -> None:
+    found = plan(blueprint(100, experts=8), ask(Offer(MIDDLE, 4), allow_cpu_experts=True))
+    assert found.chosen is not None
+    split = found.chosen.knobs.tensor_split
+    assert len(split) == 4
+    assert sum(split) == LAYERS + 1
+    assert split[0] > split[-1]
+    assert min(split) >= 1
+
+
 def test_experts_have_no_place_on_a_host_without_room() -> None:
     asked = ask(Offer(MIDDLE, 1), allow_cpu_experts=True, host_bytes=2 * GIB)
     found = plan(blueprint(30, experts=8), asked)

@@ -24,7 +24,7 @@ llama, 21.5 B parameters, 20 layers
 4 slots of 8192 tokens, cache f16; counted by llama.cpp b1
 
    OFFER       NEEDS     OF        TOKENS/S AT MOST  $/HOUR  $/MILLION TOKENS  FITS
-   2 x small   12.7 GiB  8.0 GiB                     1.00                      no: CUDA0 lacks 4.7 GiB of 12.7 GiB
+   2 x small   12.7 GiB  8.0 GiB                     1.00                      no: CUDA0 needs 12.7 GiB, 4.7 GiB more than it has
    2 x middle  13.0 GiB  24.0 GiB  47, 186 by 4      3.00    4.47              yes
 *  1 x large   26.2 GiB  80.0 GiB  186, 745 by 4     1.00    0.37              yes
 
@@ -51,7 +51,7 @@ def test_an_offer_that_does_not_fit_says_what_it_lacks() -> None:
     found = search([blueprint(20)], replace(ASK, offers=(Offer(SMALL, 1),), host_bytes=0), measure)
     [trial] = found.trials
     assert found.chosen is None
-    assert shortage(trial) == "CUDA0 lacks 16.3 GiB of 24.3 GiB"
+    assert shortage(trial) == "CUDA0 needs 24.3 GiB, 16.3 GiB more than it has"
 
 
 def test_what_a_million_tokens_cost() -> None:

@@ -294,8 +294,9 @@ def test_the_kernel_would_take_the_engine_before_the_server(serve: Serve, tiny_m
 
 def test_requests_beyond_the_queue_get_429_and_a_computed_retry_after(serve: Serve) -> None:
     server = serve("--slots", "1", "--max-waiting", "1")
-    streams = [Stream(server), Stream(server)]
+    streams = [Stream(server)]
     streams[0].wait_until_running()
+    streams.append(Stream(server))
     until(lambda: server.metric("num_requests_waiting") == 1, "the second one waits")
     answer = server.post("v1/completions", prompt="Hello", max_tokens=4)
     assert answer.status_code == 429

@@ -201,9 +201,9 @@ def test_what_fits_nowhere_says_what_is_lacking_and_what_to_try(desk: Desk) -> N
     asked = ("acme/moe-8x3b", "--gpu", "T4", "--max-gpus", "1", "--host-memory", "1GB")
     result = desk.run("plan", *asked)
     assert result.returncode == 11
-    assert "no: CUDA0 lacks " in result.stdout
+    assert "no: CUDA0 needs " in result.stdout
     [line] = result.stderr.splitlines()
-    assert "fits nowhere: on 1 x T4 CUDA0 lacks " in line
+    assert "fits nowhere: on 1 x T4 CUDA0 needs " in line
     assert line.endswith("--quant auto, more --host-memory, --allow-cpu-experts")
     code = json.loads(desk.run("plan", *asked, "--json").stdout)["error"]["code"]
     assert code == "does_not_fit"

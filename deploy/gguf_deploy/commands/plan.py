@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gguf_deploy import compose, helm, modal_plan, report
 from gguf_deploy.ask import Ask
-from gguf_deploy.cluster import nodes
+from gguf_deploy.cluster import FREE_IS_UNKNOWN, nodes
 from gguf_deploy.hardware import GPUS, Gpu, load_prices, priced
 from gguf_deploy.measuring import Measurer
 from gguf_deploy.node import Node
@@ -44,12 +44,12 @@ def plan(settings: PlanSettings) -> None:
     budget = startup(
         trial.blueprint.size_bytes,
         storage,
-        on_gpu=trial.offer.gpu is not None,
+        on_gpu=trial.offer.gpu is not None and not trial.offloaded_bytes,
         num_gpus=trial.offer.count,
         fetch=bool(trial.blueprint.commit),
         fits_in_host_memory=trial.blueprint.size_bytes <= ask.host_bytes,
     )
-    able = [node for node in there if can_run(node, trial.offer)]
+    able = [node for node in there if can_run(node, trial.offer, trial.host.num_bytes)]
     _print(found, placement(trial, budget), able, settings)
 
 
@@ -60,24 +60,33 @@ def _nodes(settings: PlanSettings) -> Sequence[Node]:
     """Of the cluster, if that is what is planned for."""
     if not settings.cluster:
         return ()
-    return nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
+    found = nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
+    if any(node.free is None for node in found):
+        print(f"gguf-deploy: {FREE_IS_UNKNOWN}", file=sys.stderr)
+    return found
 
 
 def _ask(settings: PlanSettings, there: Sequence[Node]) -> Ask:
     gpus = _priced(settings)
-    if settings.format == "modal":
-        gpus = tuple(gpu for gpu in gpus if gpu.modal_name)
     if settings.cluster:
         offers = cluster_offers(gpus, there, settings.max_gpus)
     else:
         offers = catalogue_offers(gpus, settings.gpu, settings.max_gpus)
+    if settings.format == "modal":
+        offers = tuple(each for each in offers if each.is_on_modal)
     return Ask(
         offers=offers,
         knobs=settings.knobs,
-        host_bytes=settings.host_memory,
+        host_bytes=_host_bytes(settings, there),
         prefer=settings.prefer,  # type: ignore[arg-type]  # checked where it was read
         allow_cpu_experts=settings.allow_cpu_experts,
     )
+
+
+def _host_bytes(settings: PlanSettings, there: Sequence[Node]) -> int:
+    """What may be used, and on a cluster is there."""
+    most = max((node.host_bytes for node in there if node.gpu), default=settings.host_memory)
+    return min(settings.host_memory, most)
 
 
 def _priced(settings: PlanSettings) -> tuple[Gpu, ...]:

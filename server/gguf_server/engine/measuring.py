@@ -42,18 +42,15 @@ def main() -> None:
         sys.exit(exc.exit_code)
 
 
-def _devices(topology: Topology) -> tuple[int, ...] | None:
-    if not topology.simulated:
-        return None
+def _devices(topology: Topology) -> tuple[int, ...]:
     log = LlamaLog(last_words)
     binding.start(log.write, log.abort)
     return register(topology.gpus)
 
 
-def _answer(question: Question, devices: Sequence[int] | None) -> Answer:
-    chosen = devices[: question.num_gpus] if devices is not None else None
+def _answer(question: Question, devices: Sequence[int]) -> Answer:
     try:
-        return measure(question, chosen)
+        return measure(question, devices[: question.num_gpus])
     except StartupError as exc:
         return Unmeasurable(exc.message)
 

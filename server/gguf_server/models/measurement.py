@@ -48,10 +48,9 @@ class SimulatedGpu(Struct, frozen=True):
 
 
 class Topology(Struct, frozen=True):
-    """The first line to a measuring process. Without GPUs the devices that are really there."""
+    """The first line to a measuring process: what GPUs it has beside the CPU."""
 
     gpus: tuple[SimulatedGpu, ...] = ()
-    simulated: bool = True
 
 
 class Question(Struct, frozen=True):

@@ -49,6 +49,8 @@ def test_version_2_counts_every_group_that_has_a_limit(tmp_path: Path) -> None:
         },
     )
     assert read_host_memory(tmp_path) == HostMemory(1_024_000, ((5000, 3000, 400),))
+    at_need = read_host_memory(tmp_path, busy_cache=True)
+    assert at_need == HostMemory(1_024_000, ((5000, 3000, 407),))
 
 
 def test_version_1_has_a_hierarchy_for_memory(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def _shortages(measurement: Measurement, *, is_mapped: bool) -> Iterator[str]:
         if not use.is_host and use.num_bytes > free.get(use.name, use.num_bytes):
             yield _words(use, free[use.name])
     host = _host(measurement, is_mapped=is_mapped)
-    room = read_host_memory().free
+    room = read_host_memory(busy_cache=True).free
     if host.num_bytes > room:
         yield _words(host, room)
 

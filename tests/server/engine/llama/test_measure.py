@@ -80,13 +80,6 @@ def test_the_real_model_takes_what_was_measured(
     assert sum(use.weights_bytes for use in found.devices) > 90_000_000
 
 
-def test_the_devices_that_are_really_there_are_measured_as_well(
-    smollm2: Path, measurer: Measurer, load_model: Load
-):
-    found = measurer.measure(Topology(simulated=False), Question(str(smollm2), SMALL))
-    assert by_name(found.devices) == really_used(load_model, smollm2, SMALL)
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_model_of_any_architecture_takes_what_was_measured(
     tiny: Tiny, measurer: Measurer, load_model: Load, architecture: str

@@ -69,7 +69,7 @@ def test_what_fits_is_not_remarked_upon(smollm2: Path, caplog) -> None:
 def test_too_little_host_memory_is_an_error_with_the_numbers(
     smollm2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "read_host_memory", lambda: HostMemory(64 * MIB))
+    monkeypatch.setattr(room, "read_host_memory", lambda **_: HostMemory(64 * MIB))
     with pytest.raises(DoesNotFit) as caught:
         check_room(config(smollm2))
     said = caught.value.message
@@ -84,7 +84,7 @@ def test_weights_that_are_mapped_from_the_file_need_no_room(
     smollm2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the 97 MB in the file nothing counts but what a CPU repacks."""
-    monkeypatch.setattr(room, "read_host_memory", lambda: HostMemory(240 * MIB))
+    monkeypatch.setattr(room, "read_host_memory", lambda **_: HostMemory(240 * MIB))
     check_room(config(smollm2))
     with pytest.raises(DoesNotFit, match=r"weights 0\.1 GiB"):
         check_room(config(smollm2, load_mode="none"))
