@@ -4,6 +4,8 @@ None of them was measured by us on a GPU yet; ``scripts/gpu-check`` is to do tha
 """
 
 MIB = 1 << 20
+FLOAT_BYTES = 4
+AMPERE = (8, 0)  # compute capability
 
 # The driver's context, kernels, cuBLAS's workspace, of each GPU. 506 MiB missing on idle 2 x 5090
 # (llama.cpp #20582); 500 MiB in gpustack's footprint, 0.6 GiB in kaito's.

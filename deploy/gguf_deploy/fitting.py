@@ -1,25 +1,44 @@
 """From what llama.cpp counts to what must be there: each part named, nothing hidden."""
 
-from gguf_deploy.calibration import CUDA_CONTEXT_BYTES, PROCESS_BYTES, headroom_bytes
+from gguf_deploy.ask import Offer
+from gguf_deploy.calibration import (
+    AMPERE,
+    CUDA_CONTEXT_BYTES,
+    FLOAT_BYTES,
+    PROCESS_BYTES,
+    headroom_bytes,
+)
+from gguf_server.models.gguf.description import Description
 from gguf_server.models.measurement import DeviceUse, Measurement
 from gguf_server.models.placement import Need, Part
 
 
-def gpu_needs(measurement: Measurement, memory_bytes: int) -> tuple[Need, ...]:
-    """Of each GPU, all of this size."""
+def gpu_needs(measurement: Measurement, offer: Offer, description: Description) -> tuple[Need, ...]:
+    """Of each GPU of the offer."""
+    copies = _copies(offer, description)
     return tuple(
         Need(
             use.name,
-            memory_bytes,
+            offer.memory_bytes,
             (
                 *_counted(use),
+                *copies,
                 Part("CUDA context", CUDA_CONTEXT_BYTES),
-                Part("headroom", headroom_bytes(memory_bytes)),
+                Part("headroom", headroom_bytes(offer.memory_bytes)),
             ),
         )
         for use in measurement.devices
         if not use.is_host
     )
+
+
+def _copies(offer: Offer, description: Description) -> tuple[Part, ...]:
+    """Before Ampere CUDA has no products of BF16 for whole batches: ggml makes a matrix F32 first,
+    in a pool that keeps its size (ggml_cuda_op_mul_mat_cublas).
+    """
+    num_bytes = FLOAT_BYTES * description.largest_bf16_matrix
+    is_old = offer.gpu is not None and offer.gpu.compute_capability < AMPERE
+    return (Part("BF16 as F32", num_bytes),) if is_old and num_bytes else ()
 
 
 def host_need(measurement: Measurement, memory_bytes: int) -> Need:

@@ -105,7 +105,7 @@ def _trial(blueprint: Blueprint, offer: Offer, knobs: Knobs, ask: Ask, measure: 
         offer=offer,
         knobs=knobs,
         measurement=measurement,
-        gpus=gpu_needs(measurement, offer.memory_bytes),
+        gpus=gpu_needs(measurement, offer, blueprint.description),
         host=host_need(measurement, ask.host_bytes),
     )
 

@@ -34,6 +34,7 @@ def blueprint(gibibytes: float, *, label: str = "Q8_0", experts: int = 0) -> Blu
         num_layers=LAYERS, num_heads=8, num_kv_heads=8, embedding_size=64, vocab_size=1000,
         tensor_bytes={}, label=label, chat_template="", tokenizer="", license="", base_models=(),
         size_bytes=size, active_bytes=size, expert_bytes=size // 2 if experts else 0,
+        largest_bf16_matrix=0,
     )  # fmt: skip
     return Blueprint(
         path=Path(label),

@@ -1,11 +1,16 @@
 """Needs add up, and each part has its name."""
 
+from dataclasses import replace
+
+from gguf_deploy.ask import Offer
 from gguf_deploy.calibration import CUDA_CONTEXT_BYTES, HEADROOM_BYTES, PROCESS_BYTES
 from gguf_deploy.fitting import gpu_needs, host_need
+from gguf_deploy.hardware import find
 from gguf_server.models.measurement import DeviceUse, Measurement
 from gguf_server.models.placement import Need, Part
+from tests.deploy.fakes import GIB, LARGE, SMALL, blueprint
 
-GIB = 1 << 30
+PLAIN = blueprint(1).description
 MEASUREMENT = Measurement(
     devices=(
         DeviceUse("CUDA0", is_host=False, weights_bytes=5, cache_bytes=3, compute_bytes=2),
@@ -23,7 +28,7 @@ MEASUREMENT = Measurement(
 
 
 def test_each_gpu_needs_what_is_counted_a_context_and_headroom() -> None:
-    first, second = gpu_needs(MEASUREMENT, 8 * GIB)
+    first, second = gpu_needs(MEASUREMENT, Offer(SMALL, 2), PLAIN)
     assert first == Need(
         "CUDA0",
         8 * GIB,
@@ -40,8 +45,16 @@ def test_each_gpu_needs_what_is_counted_a_context_and_headroom() -> None:
 
 
 def test_headroom_grows_with_the_card() -> None:
-    [need, _] = gpu_needs(MEASUREMENT, 80 * GIB)
+    [need, _] = gpu_needs(MEASUREMENT, Offer(LARGE, 2), PLAIN)
     assert need.parts[-1] == Part("headroom", int(80 * GIB * 0.03))
+
+
+def test_before_ampere_a_bf16_matrix_is_needed_as_floats_too() -> None:
+    bf16 = replace(PLAIN, largest_bf16_matrix=1000)
+    [old, _] = gpu_needs(MEASUREMENT, Offer(find("T4"), 2), bf16)
+    assert Part("BF16 as F32", 4000) in old.parts
+    [new, _] = gpu_needs(MEASUREMENT, Offer(find("A10"), 2), bf16)
+    assert "BF16 as F32" not in [part.name for part in new.parts]
 
 
 def test_the_host_needs_what_stays_there_and_the_server() -> None:

@@ -112,3 +112,19 @@ def test_of_a_mixture_a_token_reads_the_experts_that_it_meets(tmp_path):
     experts, output = 64 * 64 * 8 * 4, 64 * 100 * 4
     assert description.active_bytes == experts // 4 + output
     assert description.size_bytes == experts + 2 * output
+    assert description.largest_bf16_matrix == 0
+
+
+def test_the_largest_bf16_matrix_is_one_that_is_multiplied(tmp_path):
+    """Not the embeddings, of which rows are looked up; of experts one."""
+    bf16 = 30
+    shapes = [
+        ("token_embd.weight", (64, 1000), bf16),
+        ("blk.0.ffn_up_exps.weight", (64, 96, 8), bf16),
+        ("blk.0.ffn_down.weight", (64, 500), 0),
+        ("output.weight", (64, 64), bf16),
+    ]
+    path = tmp_path / "bf16.gguf"
+    start, num_bytes = header({"general.architecture": "llama"}, shapes)
+    path.write_bytes(start + bytes(num_bytes))
+    assert first(path, None).description.largest_bf16_matrix == 64 * 96

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from gguf_server.models.gguf.header import Header, LongArray, Tensor
 from gguf_server.models.gguf.types import FILE_TYPES
@@ -21,7 +22,7 @@ class Description:
     ``num_active_params`` are those that one token passes, ``active_bytes`` what it reads of them:
     of the embeddings one row. ``expert_bytes`` are those of all experts. ``tensor_bytes`` tells, by
     type, what the weights are stored as; ``label`` is what the file calls its quantization.
-    ``num_kv_heads`` is the most that a layer has.
+    ``num_kv_heads`` is the most that a layer has. ``largest_bf16_matrix`` is in elements.
     """
 
     architecture: str
@@ -46,6 +47,7 @@ class Description:
     size_bytes: int
     active_bytes: int
     expert_bytes: int
+    largest_bf16_matrix: int
 
     @property
     def bits_per_weight(self) -> float:
@@ -104,6 +106,7 @@ def describe(headers: Sequence[Header]) -> Description:
         - _idle(expert_bytes, num_experts, num_used)
         - _looked_up_bytes(tensors),
         expert_bytes=expert_bytes,
+        largest_bf16_matrix=_largest_bf16_matrix(tensors),
     )
 
 
@@ -124,6 +127,19 @@ def _idle(in_experts: int, num_experts: int, num_used: int) -> int:
     if not 0 < num_used <= num_experts:
         return 0
     return in_experts * (num_experts - num_used) // num_experts
+
+
+def _largest_bf16_matrix(tensors: Sequence[Tensor]) -> int:
+    """Of those that are multiplied, experts one by one."""
+    is_tied = not any(each.name == _OUTPUT for each in tensors)
+    return max(
+        (
+            prod(each.dimensions[:2])
+            for each in tensors
+            if each.type_name == "BF16" and (is_tied or each.name != _EMBEDDINGS)
+        ),
+        default=0,
+    )
 
 
 def _looked_up_bytes(tensors: Sequence[Tensor]) -> int:
