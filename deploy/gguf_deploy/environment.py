@@ -33,7 +33,8 @@ def _options(placement: Placement) -> dict[str, str]:
         for name in Knobs.__struct_fields__
         if getattr(knobs, name) != getattr(defaults, name)
     }
-    return {"served_model_name": placement.model.name, **changed}
+    device = "gpu" if placement.gpu else "cpu"  # never silently on the other
+    return {"served_model_name": placement.model.name, "device": device, **changed}
 
 
 def _text(value: object) -> str:

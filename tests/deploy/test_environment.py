@@ -78,6 +78,7 @@ def test_only_what_differs_from_the_server_s_defaults_is_said() -> None:
     assert environment(moe_on_l40s()).keys() == {
         "MODEL_NAME",
         "GGUF_SERVED_MODEL_NAME",
+        "GGUF_DEVICE",
         "GGUF_CONTEXT",
         "GGUF_CACHE_TYPE_K",
         "GGUF_CACHE_TYPE_V",
@@ -85,6 +86,7 @@ def test_only_what_differs_from_the_server_s_defaults_is_said() -> None:
     assert environment(replace(moe_on_l40s(), knobs=Knobs())).keys() == {
         "MODEL_NAME",
         "GGUF_SERVED_MODEL_NAME",
+        "GGUF_DEVICE",
     }
 
 

@@ -48,6 +48,7 @@ def test_values_of_a_moe_on_one_gpu() -> None:
         "server": {
             "environment": {
                 "GGUF_SERVED_MODEL_NAME": "acme/moe-8x3b-gguf",
+                "GGUF_DEVICE": "gpu",
                 "GGUF_CONTEXT": "8192",
                 "GGUF_CACHE_TYPE_K": "q8_0",
                 "GGUF_CACHE_TYPE_V": "q8_0",

@@ -32,7 +32,7 @@ chosen: 1 x large
 CUDA0: weights 20.0 + KV cache 3.1 + compute 0.1 + CUDA context 0.6 + headroom 2.4 = 26.2 of 80.0 GiB
 host: weights 0.0 + KV cache 0.0 + compute 0.0 + outputs 0.0 + server 0.5 = 0.5 of 64.0 GiB
 fetched in about 4 min, then ready in 29 s from nvme, 2 GB/s (process 6 s, load 11 s, context 2 s, warmup 10 s)
-run it: gguf-server serve org/repo:Q8_0 --served-model-name org/repo --context 8192 --slots 4"""
+run it: gguf-server serve org/repo:Q8_0 --served-model-name org/repo --device gpu --context 8192 --slots 4"""
 
 
 def said(model=None, asked=ASK) -> list[str]:

@@ -123,7 +123,8 @@ def test_its_table_is_for_people(desk: Desk) -> None:
     assert "chosen: 1 x L40S" in rows
     assert rows[-2].startswith("fetched in about 3 min, then ready in ")
     assert rows[-1] == (
-        f"run it: gguf-server serve {reference} --served-model-name acme/moe-8x3b --context 8192"
+        f"run it: gguf-server serve {reference} --served-model-name acme/moe-8x3b --device gpu"
+        " --context 8192"
     )
 
 

@@ -14,6 +14,7 @@ from gguf_server.settings.environment import cache_dir, usable_cpus
 from gguf_server.settings.models import SourceSettings
 from gguf_server.wire.messages import (
     CacheType,
+    Device,
     EngineConfig,
     FlashAttention,
     KvLayout,
@@ -94,6 +95,7 @@ class Settings(SourceSettings):
     )
 
     # Computing
+    device: str = word("auto", Device, "what must compute; auto: a GPU, if one is visible")
     n_gpu_layers: int = option(-1, whole(-1), "layers on the GPU; -1: all", "N")
     n_cpu_moe: int = option(0, whole(0), "layers whose experts stay on the CPU", "N")
     tensor_split: tuple[float, ...] = option((), reals, "share of each GPU: 3,1", "LIST")

@@ -15,6 +15,7 @@ DEFAULT_CONTEXT_TOKENS = 4096
 KvLayout = Literal["split", "unified"]
 FlashAttention = Literal["auto", "on", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Device = Literal["auto", "gpu", "cpu"]
 LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 RopeScaling = Literal["model", "none", "linear", "yarn"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
@@ -36,7 +37,8 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
 
     ``context_tokens`` is what one sequence may hold, prompt and output together; 0 takes the
     model's training context, at most ``DEFAULT_CONTEXT_TOKENS``. ``kv_cells`` counts cells of the
-    whole unified cache; 0 means ``slots * context_tokens``. ``n_gpu_layers`` -1 means all.
+    whole unified cache; 0 means ``slots * context_tokens``. ``device`` "gpu" refuses to go without
+    one, "cpu" leaves those alone that are there. ``n_gpu_layers`` -1 means all.
     ``embeddings`` gives a model that generates a second context, for embeddings; a model that can
     only embed needs no asking. ``host_cache_bytes`` bounds what is kept of evicted prefixes in
     host memory; -1 takes a share of what the cgroup leaves. ``memory_check`` asks llama.cpp before
@@ -53,6 +55,7 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
     cache_type_k: CacheType = "f16"
     cache_type_v: CacheType = "f16"
     flash_attention: FlashAttention = "auto"
+    device: Device = "auto"
     n_gpu_layers: int = -1
     n_cpu_moe: int = 0
     tensor_split: tuple[float, ...] = ()

@@ -50,6 +50,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "step_target_seconds": ("0.5", 0.5),
     "output_reservation_tokens": ("100", 100),
     "host_cache_bytes": ("1000000", 1_000_000),
+    "device": ("cpu", "cpu"),
     "n_gpu_layers": ("0", 0),
     "n_cpu_moe": ("4", 4),
     "tensor_split": ("3, 1.5", (3.0, 1.5)),

@@ -50,6 +50,7 @@ CONFIG = EngineConfig(
     cache_type_k="q8_0",
     cache_type_v="q4_0",
     memory_check=False,
+    device="cpu",
     planned_bytes=(1, 2),
     flash_attention="on",
     n_gpu_layers=12,

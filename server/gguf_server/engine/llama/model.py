@@ -134,6 +134,12 @@ def check_request(config: EngineConfig) -> None:
             f"a cache of {cells} cells is asked for ({sequences} sequences); at most "
             f"{parameters.MAX_CELLS} are supported. Lower --context or --slots."
         )
+    if config.device == "gpu" and not binding.can_offload():
+        raise LoadError(
+            "a GPU is asked for (--device gpu), and none is visible: is this a build for GPUs, is "
+            "the driver there, was the container given one (docker run --gpus all, the limit "
+            "nvidia.com/gpu)? --device cpu goes without."
+        )
     if config.n_gpu_layers > 0 and not binding.can_offload():
         _logger.warning(
             "%d layers are asked for on a GPU, but llama.cpp sees none (a build without GPU "
@@ -158,6 +164,7 @@ def _load_weights(config: EngineConfig, log: LlamaLog, on_progress: OnProgress) 
         tensor_split=config.tensor_split[: binding.max_devices()],
         cpu_tensors=parameters.cpu_tensors(config.n_cpu_moe),
         on_progress=progress,
+        devices=parameters.devices(config),
     )
     if weights is None:
         raise LoadError(refusal(config.model_path, log))

@@ -24,6 +24,11 @@ def model_settings(config: EngineConfig) -> binding.Settings:
     }
 
 
+def devices(config: EngineConfig) -> Sequence[int] | None:
+    """None are all that there are; none at all leaves the CPU."""
+    return () if config.device == "cpu" else None
+
+
 def cpu_tensors(n_cpu_moe: int) -> Sequence[str]:
     """Patterns for the experts of the first layers, as llama.cpp's ``--n-cpu-moe`` has them."""
     return [rf"blk\.{layer}\.ffn_(up|down|gate|gate_up)_(ch|)exps" for layer in range(n_cpu_moe)]

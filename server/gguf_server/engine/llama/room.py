@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gguf_server.engine.host_memory import read_host_memory
-from gguf_server.engine.llama import binding
+from gguf_server.engine.llama import binding, parameters
 from gguf_server.engine.llama.devices import without_host_memory
 from gguf_server.engine.llama.measure import measure
 from gguf_server.errors import DoesNotFit, StartupError
@@ -27,7 +27,7 @@ def check_room(config: EngineConfig) -> None:
     """Raises ``DoesNotFit``. What cannot be measured is left to the load, which says why."""
     try:
         with _quietly(), without_host_memory():
-            measurement = measure(_question(config))
+            measurement = measure(_question(config), parameters.devices(config))
     except StartupError as exc:
         _log.info("whether the model fits was not checked: %s", exc.message)
         return

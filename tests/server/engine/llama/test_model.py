@@ -176,6 +176,12 @@ def test_a_wish_for_a_gpu_that_is_not_there_is_answered(load_model, caplog):
     assert caplog.records[0].levelno == logging.WARNING
 
 
+def test_a_gpu_that_is_asked_for_and_not_there_is_no_reason_to_use_the_cpu(load_model) -> None:
+    with pytest.raises(LoadError, match=r"a GPU is asked for .* and none is visible: .*--gpus all"):
+        load_model(device="gpu")
+    assert load_model(device="cpu").generates
+
+
 def truncated(real: bytes) -> bytes:
     return real[: len(real) // 2]
 
