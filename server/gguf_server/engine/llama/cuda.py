@@ -17,6 +17,7 @@ _ROW_ELEMENTS: Final = 512  # MATRIX_ROW_PADDING, of quantized rows
 _COPY_ALIGNMENT_BYTES: Final = 128
 _LEAST_BATCH: Final = 32  # GGML_OP_OFFLOAD_MIN_BATCH
 _CELL_UNIT: Final = 256  # FATTN_KQ_STRIDE
+_EXACT: Final = 10  # GGML_PREC_F32
 _MOST_EXPERTS: Final = 15  # MOE_WEIGHTED_REDUCTION_MAX_EXPERTS
 
 _REAL: Final = frozenset({"f32", "f16", "bf16"})
@@ -153,6 +154,12 @@ def _multiplies(operation: Tensor) -> bool:
     return kind in _REAL | _QUANTIZED
 
 
+def _sets(operation: Tensor) -> bool:
+    both = (_source(operation, index) for index in range(2))
+    kinds = {_type_name(each.type) for each in (operation, *both)}
+    return kinds in ({"f32"}, {"i32"})
+
+
 def _looks_up(operation: Tensor) -> bool:
     rows = _source(operation, 0)
     kind = _type_name(rows.type)
@@ -213,11 +220,13 @@ _RULES: Final[dict[str, Rule]] = {
         """NONE RESHAPE VIEW PERMUTE TRANSPOSE ADD_ID ADD1 SQR SQRT SIN COS CLAMP LOG DUP ARGMAX
         CONT DIAG_MASK_INF SOFT_MAX ARGSORT TOP_K PAD ARANGE CUMSUM TRI DIAG FILL SOLVE_TRI
         RWKV_WKV6 RWKV_WKV7 GATED_LINEAR_ATTN GATED_DELTA_NET LIGHTNING_INDEXER DSV4_HC_COMB
-        DSV4_HC_PRE DSV4_HC_POST LEAKY_RELU ROLL POOL_2D SET""".split(),  # noqa: SIM905  (shorter so)
+        DSV4_HC_PRE DSV4_HC_POST LEAKY_RELU ROLL POOL_2D""".split(),  # noqa: SIM905  (shorter so)
         _always,
     ),
     **dict.fromkeys(("NORM", "RMS_NORM", "L2_NORM", "SUM"), _first(_CONTIGUOUS_ROWS)),
-    **dict.fromkeys(("MUL_MAT", "MUL_MAT_ID"), _multiplies),
+    "MUL_MAT": _multiplies,
+    "MUL_MAT_ID": lambda operation: _multiplies(operation) and operation.op_params[3] != _EXACT,
+    "SET": _sets,
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "SCALE"), _real),
     **dict.fromkeys(("SUM_ROWS", "MEAN"), _sums),
     **dict.fromkeys(("UNARY", "GROUP_NORM"), _first(_CONTIGUOUS)),

@@ -81,11 +81,21 @@ def attention(kind: str, size: int, value_size: int, *, heads: int = 32, shared:
         (operation("SSM_CONV", ("f32", (256, 4)), ("f32", (7, 256)), ("f32", (4, 256))), True),
         (operation("SSM_CONV", ("f32", (200, 4)), ("f32", (7, 200)), ("f32", (4, 200))), False),
         (operation("SOFT_MAX", ("f32", (8,)), ("f32", (8,))), True),
-        (operation("POOL_2D", ("f32", (8,)), ("f32", (8,))), False),
+        (operation("SET", ("f32", (8,)), ("f32", (8,)), ("f32", (8,))), True),
+        (operation("SET", ("f32", (8,)), ("f32", (8,)), ("i32", (8,))), False),
+        (operation("SET", ("f16", (8,)), ("f16", (8,)), ("f16", (8,))), False),
+        (operation("WIN_PART", ("f32", (8,)), ("f32", (8,))), False),
     ],
 )
 def test_an_operation_is_computed_or_left_to_the_cpu(made: Tensor, is_supported: bool):
     assert cuda.supports(made) == is_supported
+
+
+def test_experts_of_full_precision_are_left_to_the_cpu():
+    made = operation("MUL_MAT_ID", ("f32", (8, 4)), ("q4_K", (256, 8)), ("f32", (256, 4)))
+    assert cuda.supports(made)
+    made.op_params[3] = 10  # GGML_PREC_F32
+    assert not cuda.supports(made)
 
 
 def test_what_is_no_row_after_row_is_not_normalized():
