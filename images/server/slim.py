@@ -1,8 +1,8 @@
 #!/usr/bin/env python3.11
 """slim.py DIR: leaves out of installed packages what nobody runs, and compiles the rest.
 
-Compiled modules carry the hash of their source, which nobody checks: no clock is in them, and a
-read-only file system is as fast as any.
+Compiled modules carry the hash of their source, which nobody checks: no clock is in them, and
+nothing is compiled when it starts from a read-only file system.
 """
 
 import compileall
@@ -12,36 +12,62 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A second, asynchronous copy of the client, as large as the first; nobody imports it.
-UNUSED = ("kubernetes/aio",)
+HOME = "/opt/gguf-server"
+COMMANDS = {"gguf-server", "gguf-deploy"}
 # What others compile against, and types.
 SOURCES = {".c", ".h", ".hpp", ".lib", ".a", ".pxd", ".pxi", ".pyx", ".pyi"}
+# Its symbols are five times its code. Libraries that were patched for their wheel do not survive it.
+STRIPPED = ("uvloop",)
+# A second, asynchronous copy of the client, see unused.txt; compilers; what only numpy's tests load.
+UNUSED = (
+    "kubernetes/aio",
+    "numpy/_core/_*_tests.*.so",
+    "numpy/_core/_simd.*.so",
+    "numpy/distutils",
+    "numpy/f2py",
+)
+# Generated, and most of it documentation: 58 MB become 19 when only code is left of it.
+CODE_ONLY = ("kubernetes/client",)
+UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
 def main(root: Path) -> None:
     [site] = root.glob("lib/python3*/site-packages")
-    for name in UNUSED:
-        shutil.rmtree(site / name, ignore_errors=True)
-    for each in sorted(site.glob("**/tests")):
-        shutil.rmtree(each)
+    shutil.rmtree(root / "include", ignore_errors=True)
+    for each in sorted(root.glob("bin/*")):
+        if each.name not in COMMANDS and not each.name.startswith("python"):
+            each.unlink()
+    for pattern in (*UNUSED, "**/tests"):
+        for each in sorted(site.glob(pattern)):
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
     for each in sorted(site.glob("**/*")):
         if each.suffix in SOURCES or each.name.endswith("_test.py"):
             each.unlink()
-        elif ".so" in each.suffixes:
+    for name in STRIPPED:
+        for each in sorted(site.glob(f"{name}/**/*.so")):
             subprocess.run(["/usr/bin/strip", "--strip-unneeded", each], check=True)
+    for name in CODE_ONLY:
+        for each in sorted(site.glob(f"{name}/**/*.py")):
+            leave_code(each, name_of(each, root))
     compile_all(site, root)
 
 
+def leave_code(source: Path, name: str) -> None:
+    target = str(source.with_suffix(".pyc"))
+    py_compile.compile(str(source), target, name, True, 2, UNCHECKED)  # noqa: FBT003
+    source.unlink()
+
+
 def compile_all(site: Path, root: Path) -> None:
-    compiled = compileall.compile_dir(
-        site,
-        quiet=1,
-        stripdir=str(root),
-        prependdir="/opt/gguf-server",
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
-    if not compiled:
+    if not compileall.compile_dir(
+        site, quiet=1, stripdir=str(root), prependdir=HOME, invalidation_mode=UNCHECKED
+    ):
         sys.exit("slim.py: not everything compiles")
+
+
+def name_of(path: Path, root: Path) -> str:
+    """Where it will be: what a traceback says."""
+    return f"{HOME}/{path.relative_to(root)}"
 
 
 if __name__ == "__main__":
