@@ -59,7 +59,7 @@ def test_what_is_given_is_what_runs_as_process_1(engine: Engine, image: str) -> 
 def test_it_runs_as_a_user_without_privileges_of_group_0(engine: Engine, image: str) -> None:
     assert shell(engine, image, "id -u; id -g; id -G").split() == ["10001", "0", "0"]
     assert engine.inspect("image", image)["Config"]["User"] == "10001:0"
-    found = shell(engine, image, "find / -xdev -writable ! -type l ! -path '/proc/*' 2>/dev/null")
+    found = shell(engine, image, "find / -xdev -writable ! -type l 2>/dev/null; true")
     places = {path for path in found.split() if not path.startswith(("/dev", "/proc"))}
     assert places == {"/models", "/run/lock", "/tmp", "/var/tmp"}
 
@@ -94,7 +94,7 @@ def test_it_serves_as_a_user_that_a_cluster_made_up(start: Start, smol: tuple[st
 def test_at_sigterm_open_requests_are_finished(start: Start, smol: tuple[str, ...]) -> None:
     container = start(*HARDENED, *smol)
     container.wait_until_ready()
-    body = {"prompt": "Once", "max_tokens": 400, "stream": True, "ignore_eos": True}
+    body = {"prompt": "Once", "max_tokens": 120, "stream": True, "ignore_eos": True}
     url = f"{container.url}/v1/completions"
     with httpx.stream("POST", url, json=body, timeout=HANG_SECONDS) as answer:
         lines = answer.iter_lines()
@@ -102,9 +102,9 @@ def test_at_sigterm_open_requests_are_finished(start: Start, smol: tuple[str, ..
         container.signal("TERM")
         rest = [line for line in lines if line]
     assert rest[-1] == "data: [DONE]"
+    assert '"finish_reason":"length"' in rest[-2], "it was not cut short"
     assert container.wait_until_ended() == 0
-    log = container.logs()
-    assert log.index("SIGTERM: stopping") < log.index("POST /v1/completions: 200"), log
+    assert "SIGTERM: finishing what is open (1 now)" in container.logs()
 
 
 def test_at_sigterm_a_fetch_ends(start: Start, model_directory: Path) -> None:
@@ -220,22 +220,16 @@ print(count)
 """
     done = engine.run(image, "python", "-W", "error", "-c", code)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 30
+    assert int(done.stdout) > 20
 
 
-def test_llama_cpp_is_compiled_for_any_cpu_from_avx2_on(engine: Engine, image: str) -> None:
+def test_llama_cpp_is_compiled_for_any_cpu_from_avx2_on(
+    engine: Engine, image: str, tmp_path: Path
+) -> None:
     container = engine.output("create", *engine.labels, image)
-    path = f"{SITE}/llama_cpp/lib/libggml-cpu.so"
-    with subprocess.Popen(
-        [engine.docker, "cp", f"{container}:{path}", "-"], stdout=subprocess.PIPE
-    ) as copy:
-        assert copy.stdout is not None
-        library = ROOT / "build" / "images" / "cpu" / "libggml-cpu.so"
-        subprocess.run(["tar", "-x", "-C", library.parent], stdin=copy.stdout, check=True)
-    try:
-        code = subprocess.check_output(["objdump", "--disassemble", library], text=True)
-    finally:
-        library.unlink()
+    library = tmp_path / "libggml-cpu.so"
+    engine.call("cp", f"{container}:{SITE}/llama_cpp/lib/libggml-cpu.so", str(library))
+    code = subprocess.check_output(["objdump", "--disassemble", library], text=True)
     assert "%ymm" in code
     assert not re.search(r"%zmm|%k[1-7]\b|%tmm", code)
 
@@ -256,7 +250,8 @@ def test_its_labels_say_what_it_is(engine: Engine, image: str) -> None:
     assert ours["base.name"] == f"docker.io/library/{BASE}"
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", ours["revision"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", ours["created"])
-    assert shell(engine, image, "head -1 /usr/share/doc/gguf-server/LICENSE") != ""
+    licence = shell(engine, image, "cat /usr/share/doc/gguf-server/LICENSE")
+    assert licence == (ROOT / "LICENSE").read_text().strip()
 
 
 def test_the_bill_of_materials_is_what_is_installed(engine: Engine, image: str) -> None:
@@ -288,6 +283,27 @@ def test_the_bill_of_materials_is_what_is_installed(engine: Engine, image: str) 
         for each in bill["components"]
         if each["purl"].startswith("pkg:deb/")
     )
+
+
+def test_an_image_that_has_grown_by_more_than_a_tenth_is_refused(
+    tmp_path: Path, image: str
+) -> None:
+    """The script with a docker that reports sizes of its own."""
+    recorded = int((ROOT / "images/server/sizes").read_text().removeprefix("cpu "))
+    fake = tmp_path / "docker"
+
+    def build(added: int) -> subprocess.CompletedProcess[str]:
+        lines = ["#!/bin/sh", 'case "$*" in']
+        lines.append(f"  *.Size*gguf-server*) echo {1000 + added} ;;")
+        lines.append("  *.Size*debian*) echo 1000 ;;")
+        fake.write_text("\n".join([*lines, "esac", ""]))
+        fake.chmod(0o755)
+        return build_image(check=False, DOCKER=str(fake))
+
+    assert build(recorded * 11 // 10).returncode == 0
+    refused = build(recorded * 11 // 10 + 2)
+    assert refused.returncode == 1
+    assert "has grown by more than a tenth" in refused.stderr
 
 
 @pytest.mark.slow

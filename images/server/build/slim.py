@@ -16,9 +16,9 @@ HOME = "/opt/gguf-server"
 COMMANDS = {"gguf-server", "gguf-deploy"}
 # What others compile against, and types.
 SOURCES = {".c", ".h", ".hpp", ".lib", ".a", ".pxd", ".pxi", ".pyx", ".pyi"}
-# Its symbols are five times its code. Libraries that were patched for their wheel do not survive it.
+# Its symbols are five times its code. Libraries patched for their wheel do not survive it.
 STRIPPED = ("uvloop",)
-# A second, asynchronous copy of the client, see unused.txt; compilers; what only numpy's tests load.
+# A second, asynchronous copy of the client, see unused.txt; what only numpy's builds and tests load.
 UNUSED = (
     "kubernetes/aio",
     "numpy/_core/_*_tests.*.so",
@@ -33,16 +33,7 @@ UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 def main(root: Path) -> None:
     [site] = root.glob("lib/python3*/site-packages")
-    shutil.rmtree(root / "include", ignore_errors=True)
-    for each in sorted(root.glob("bin/*")):
-        if each.name not in COMMANDS and not each.name.startswith("python"):
-            each.unlink()
-    for pattern in (*UNUSED, "**/tests"):
-        for each in sorted(site.glob(pattern)):
-            shutil.rmtree(each) if each.is_dir() else each.unlink()
-    for each in sorted(site.glob("**/*")):
-        if each.suffix in SOURCES or each.name.endswith("_test.py"):
-            each.unlink()
+    remove_unused(site, root)
     for name in STRIPPED:
         for each in sorted(site.glob(f"{name}/**/*.so")):
             subprocess.run(["/usr/bin/strip", "--strip-unneeded", each], check=True)
@@ -50,6 +41,18 @@ def main(root: Path) -> None:
         for each in sorted(site.glob(f"{name}/**/*.py")):
             leave_code(each, name_of(each, root))
     compile_all(site, root)
+
+
+def remove_unused(site: Path, root: Path) -> None:
+    found = {each for pattern in (*UNUSED, "**/tests") for each in site.glob(pattern)}
+    found |= {each for each in site.glob("**/*") if each.suffix in SOURCES}
+    found |= {*site.glob("**/*_test.py"), *root.glob("include")}
+    commands = {each for each in root.glob("bin/*") if not each.name.startswith("python")}
+    for each in found | {each for each in commands if each.name not in COMMANDS}:
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:  # perhaps gone with its directory
+            each.unlink(missing_ok=True)
 
 
 def leave_code(source: Path, name: str) -> None:
