@@ -18,7 +18,7 @@ COMMANDS = {"gguf-server", "gguf-deploy"}
 SOURCES = {".c", ".h", ".hpp", ".lib", ".a", ".pxd", ".pxi", ".pyx", ".pyi"}
 # Its symbols are five times its code. Libraries patched for their wheel do not survive it.
 STRIPPED = ("uvloop",)
-# A second, asynchronous copy of the client, see unused.txt; what only numpy's builds and tests load.
+# A second, asynchronous copy of the client, see unused.txt; numpy's for building and testing.
 UNUSED = (
     "kubernetes/aio",
     "numpy/_core/_*_tests.*.so",
