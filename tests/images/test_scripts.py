@@ -115,3 +115,22 @@ def test_there_is_no_image_of_another_kind(tmp_path: Path) -> None:
     fake = put(tmp_path, "docker", "exit 0")
     done = call("images", "tpu", DOCKER=str(fake))
     assert (done.returncode, done.stderr) == (2, "images: there is no image tpu; there is cpu\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ("libm.so.6 => /lib/libm.so.6 (0x0)", 0),
+        ("libllama.so: /lib/libm.so.6: version `GLIBC_2.38' not found (required by it)", 1),
+        ("libgomp.so.1 => not found", 1),
+    ],
+)
+def test_a_wheel_of_a_newer_system_is_refused_with_the_reason(
+    tmp_path: Path, answer: str, status: int
+) -> None:
+    put(tmp_path, "ldd", f'echo "{answer.replace("`", "")}"')
+    done = call(
+        "../images/server/build/loads", "libllama.so", PATH=f"{tmp_path}:{os.environ['PATH']}"
+    )
+    assert done.returncode == status
+    assert ("newer than Debian 12" in done.stderr) == bool(status)
