@@ -3,10 +3,10 @@ HOST = 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test test-docker check format images bench lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 run: ## Set up and serve on HOST:PORT, MODEL_NAME or the embedded default model
 	@scripts/setup run && exec .venv/bin/gguf-server serve --host "$(HOST)" --port "$(PORT)"
@@ -14,11 +14,17 @@ run: ## Set up and serve on HOST:PORT, MODEL_NAME or the embedded default model
 test: ## Set up, check and run all tests
 	@scripts/setup dev && exec scripts/test
 
+test-docker: ## Build the image and run the tests that need a Docker Engine
+	@scripts/setup dev && scripts/images && exec .venv/bin/python -m pytest -m docker
+
 check: ## Format, lint, types and import rules
 	@scripts/setup dev && exec scripts/check
 
 format: ## Format, and mend what the linter can mend
 	@scripts/setup dev && .venv/bin/ruff format && .venv/bin/ruff check --fix
+
+images: ## Build the image gguf-server:cpu
+	@scripts/images
 
 bench: ## Run the benchmarks; ARGS goes to them
 	@scripts/setup dev && exec scripts/bench $(ARGS)

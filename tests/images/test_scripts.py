@@ -1,0 +1,136 @@
+"""The scripts around the image, as far as they need no Docker Engine."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.images.conftest import ROOT
+
+SCRIPTS = ROOT / "scripts"
+Completed = subprocess.CompletedProcess[str]
+
+
+def call(script: str, *arguments: str, **environ: str) -> Completed:
+    return subprocess.run(
+        [SCRIPTS / script, *arguments],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def put(directory: Path, name: str, *lines: str) -> Path:
+    directory.mkdir(exist_ok=True)
+    path = directory / name
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return path
+
+
+def client(directory: Path, version: str, *, has_buildx: bool, answers: bool = True) -> Path:
+    """A docker of some version."""
+    server = f"echo {version}" if answers else "echo no daemon >&2; exit 1"
+    return put(
+        directory,
+        "docker",
+        'case "$*" in',
+        f"  *Client.Version*) echo {version} ;;",
+        f"  *Server.Version*) {server} ;;",
+        f"  buildx*) exit {int(not has_buildx)} ;;",
+        f'  *) echo "$DOCKER_BUILDKIT {version} $*" ;;',
+        "esac",
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A PATH with two directories of ours in front, and no docker of this machine."""
+    for name in ("bash", "dirname", "sh", "type"):
+        found = Path("/bin") / name
+        if found.exists():
+            (tmp_path / "tools").mkdir(exist_ok=True)
+            (tmp_path / "tools" / name).symlink_to(found)
+    return f"{tmp_path}/first:{tmp_path}/second:{tmp_path}/tools"
+
+
+def test_a_docker_that_cannot_build_does_not_hide_one_that_can(tmp_path: Path, path: str) -> None:
+    client(tmp_path / "first", "28.2.2", has_buildx=False)
+    older = client(tmp_path / "second", "20.10.24+dfsg1", has_buildx=False)
+    assert call("docker", "--which", PATH=path).stdout == f"{older}\n"
+    assert call("docker", "build", ".", PATH=path).stdout == "1 20.10.24+dfsg1 build .\n"
+
+
+def test_a_new_docker_with_buildx_will_do(tmp_path: Path, path: str) -> None:
+    newer = client(tmp_path / "first", "28.2.2", has_buildx=True)
+    client(tmp_path / "second", "20.10.24", has_buildx=False)
+    assert call("docker", "--which", PATH=path).stdout == f"{newer}\n"
+
+
+def test_without_a_docker_or_its_engine_it_is_one_line_that_says_what_to_do(
+    tmp_path: Path, path: str
+) -> None:
+    missing = call("docker", "--which", PATH=path)
+    assert missing.returncode == 1
+    assert "apt-get install docker.io" in missing.stderr
+    client(tmp_path / "first", "20.10.24", has_buildx=False, answers=False)
+    silent = call("docker", "--which", PATH=path)
+    assert (silent.returncode, silent.stdout) == (1, "")
+    [line] = silent.stderr.splitlines()
+    assert "no Docker Engine answers" in line
+
+
+def test_the_base_image_is_left_alone_where_it_is(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    fake = put(tmp_path, "docker", f'echo "$*" >>{asked}')
+    assert call("base-image", DOCKER=str(fake)).returncode == 0
+    assert asked.read_text() == "image inspect debian:bookworm-slim\n"
+
+
+def test_a_registry_that_can_be_reached_is_asked_first(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    fake = put(tmp_path, "docker", f'echo "$*" >>{asked}', 'test "$2" != inspect')
+    assert call("base-image", DOCKER=str(fake)).returncode == 0
+    assert asked.read_text().splitlines()[1:] == ["pull --quiet debian:bookworm-slim"]
+
+
+def test_a_portable_build_is_for_avx2_and_nothing_newer() -> None:
+    flags = call("cpu-flags", "--portable").stdout.split()
+    assert "-DGGML_NATIVE=OFF" in flags
+    if os.uname().machine == "x86_64":
+        on = {flag.removeprefix("-DGGML_").removesuffix("=ON") for flag in flags if "=ON" in flag}
+        assert on == {"SSE42", "AVX", "F16C", "FMA", "BMI2", "AVX2"}
+        assert "-DGGML_AVX512=OFF" in flags
+
+
+def test_a_wrong_option_of_build_wheel_is_refused() -> None:
+    done = call("build-wheel", "--protable")
+    assert (done.returncode, done.stderr) == (2, "build-wheel: there is no option --protable\n")
+
+
+def test_there_is_no_image_of_another_kind(tmp_path: Path) -> None:
+    fake = put(tmp_path, "docker", "exit 0")
+    done = call("images", "tpu", DOCKER=str(fake))
+    assert (done.returncode, done.stderr) == (2, "images: there is no image tpu; there is cpu\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ("libm.so.6 => /lib/libm.so.6 (0x0)", 0),
+        ("libllama.so: /lib/libm.so.6: version `GLIBC_2.38' not found (required by it)", 1),
+        ("libgomp.so.1 => not found", 1),
+    ],
+)
+def test_a_wheel_of_a_newer_system_is_refused_with_the_reason(
+    tmp_path: Path, answer: str, status: int
+) -> None:
+    put(tmp_path, "ldd", f'echo "{answer.replace("`", "")}"')
+    done = call(
+        "../images/server/build/loads", "libllama.so", PATH=f"{tmp_path}:{os.environ['PATH']}"
+    )
+    assert done.returncode == status
+    assert ("newer than Debian 12" in done.stderr) == bool(status)
