@@ -79,10 +79,10 @@ class Project:
         found: dict[str, Any] = json.loads(self.do(*arguments, "config", "--format", "json"))
         return found
 
-    def up(self) -> None:
-        """Until the server is healthy, as Docker sees it."""
-        self.do("up", "--detach")
-        until(lambda: self.state("server")["Health"]["Status"] == "healthy", "it is healthy")
+    def up(self, service: str = "server") -> None:
+        """Until it is healthy, as Docker sees it."""
+        self.do("up", "--detach", service)
+        until(lambda: self.state(service)["Health"]["Status"] == "healthy", "it is healthy")
 
     def end(self) -> None:
         self.do("--profile", "*", "down", "--volumes", "--timeout", "0", "--remove-orphans")
@@ -103,9 +103,9 @@ class Project:
     def log(self, service: str) -> list[str]:
         return self.do("logs", "--no-color", "--no-log-prefix", service).splitlines()
 
-    def inside(self, code: str) -> str:
-        """Python in the server's container."""
-        return self.do("exec", "--no-TTY", "server", "python3", "-c", code)
+    def inside(self, code: str, service: str = "server") -> str:
+        """Python in a container."""
+        return self.do("exec", "--no-TTY", service, "python3", "-c", code)
 
     def url(self) -> str:
         return "http://" + self.do("port", "server", "8000").strip()
