@@ -66,14 +66,9 @@ New = Callable[[], Project]
 
 
 @pytest.fixture(scope="session")
-def compose() -> str:
+def compose(docker: str) -> str:
     """The program; compiled where the plugin is missing, which takes minutes, once."""
     return _printed(str(ROOT / "scripts" / "compose"))
-
-
-@pytest.fixture(scope="module")
-def docker() -> str:
-    return _printed(str(ROOT / "scripts" / "docker"), "--which")
 
 
 @pytest.fixture
@@ -114,8 +109,9 @@ def _bridge(docker: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def project(new_project: New, hub: Hub) -> Project:
+def project(new_project: New, hub: Hub, image: str) -> Project:
     """For a CPU, with the hub, and nothing started."""
+    assert image == IMAGE
     found = new_project()
     found.environment(**_settings(hub))
     return found
