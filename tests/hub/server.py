@@ -63,10 +63,14 @@ class Hub:
     """A context manager. Tests fill it with repositories and plan its faults.
 
     ``bytes_per_second`` is the pace of each connection; 0 is as fast as it goes. ``tls`` is for
-    both hosts.
+    both hosts. ``addresses`` are those of the hub and of the other host.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        addresses: tuple[str, str] = ("127.0.0.1", "127.0.0.2"),
+    ) -> None:
         self.repositories: dict[str, Repository] = {}
         self.renamed: dict[str, str] = {}
         self.tokens: set[str] = set()
@@ -75,8 +79,9 @@ class Hub:
         self.bytes_per_second = 0.0
         self.tls = tls
         self._closing = Event()
-        self._hub = _Listener(("127.0.0.1", 0), self, "hub")
-        self._cdn = _Listener(("127.0.0.2", 0), self, "cdn")
+        self._addresses = addresses
+        self._hub = _Listener((addresses[0], 0), self, "hub")
+        self._cdn = _Listener((addresses[1], 0), self, "cdn")
         self._port = self._hub.server_address[1]
 
     def __enter__(self) -> Self:
@@ -98,11 +103,11 @@ class Hub:
 
     @property
     def endpoint(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self._port}"
+        return f"{self._scheme}://{self._addresses[0]}:{self._port}"
 
     @property
     def cdn_url(self) -> str:
-        return f"{self._scheme}://127.0.0.2:{self._cdn.server_address[1]}"
+        return f"{self._scheme}://{self._addresses[1]}:{self._cdn.server_address[1]}"
 
     def repository(self, name: str, files: Mapping[str, Path | File], **about: Any) -> Repository:
         """A repository with one commit; ``about`` are fields of ``Repository``."""
@@ -141,8 +146,8 @@ class Hub:
 
     def return_(self) -> None:
         """After ``vanish``, at the same place; the other host at a new one."""
-        self._hub = _Listener(("127.0.0.1", self._port), self, "hub")
-        self._cdn = _Listener(("127.0.0.2", 0), self, "cdn")
+        self._hub = _Listener((self._addresses[0], self._port), self, "hub")
+        self._cdn = _Listener((self._addresses[1], 0), self, "cdn")
 
     def wait_until_closed(self) -> None:
         self._closing.wait()

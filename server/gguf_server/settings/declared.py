@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Self
 from gguf_server.errors import SettingsError
 from gguf_server.options import Parser
 
+_NOT_OPTIONS = ("GGUF_WHEEL_", "GGUF_IMAGE")  # for the build, and for Compose
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
@@ -74,7 +76,7 @@ def unknown_variables(
     """Variables that look like options and are none: a misspelling has no other sign."""
     known = set().union(*(verb.variables() for verb in verbs))
     ours = (name for name in environ if name.startswith("GGUF_") and name not in known)
-    return sorted(name for name in ours if not name.startswith("GGUF_WHEEL_"))  # for the build
+    return sorted(name for name in ours if not name.startswith(_NOT_OPTIONS))
 
 
 def flag_name(each: "Field[Any]") -> str:

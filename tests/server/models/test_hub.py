@@ -272,6 +272,16 @@ def test_the_token_of_whoever_logged_in_is_used(hub, repository, monkeypatch, tm
     assert ask().name == "org/repo"
 
 
+def test_a_token_that_cannot_be_read_is_an_error_of_settings(repository, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path))
+    with pytest.raises(SettingsError, match=f"{tmp_path} cannot be read: Is a directory"):
+        ask()
+    (tmp_path / "token").write_bytes(b"\xff")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(SettingsError, match="cannot be read: it is not UTF-8 text"):
+        ask()
+
+
 def test_a_gated_repository_says_where_its_licence_is(hub, repository, monkeypatch):
     repository.is_gated = True
     assert gated(hub) == (

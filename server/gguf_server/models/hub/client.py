@@ -160,7 +160,12 @@ def _token() -> str:
     """As the library finds it: ``HF_TOKEN``, or the file of whoever logged in."""
     if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
         return ""
-    token = huggingface_hub.get_token() or ""
+    try:
+        token = huggingface_hub.get_token() or ""
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        msg = f"the token in {constants.HF_TOKEN_PATH} cannot be read: {reason}"
+        raise SettingsError(msg) from None
     if not (token.isascii() and token.isprintable()):
         msg = "the token in HF_TOKEN has characters that no token has; copy it again"
         raise SettingsError(msg)
