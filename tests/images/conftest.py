@@ -92,11 +92,13 @@ class Engine:
 class Container:
     """A container that stays, its port 8000 published on a free one of this machine."""
 
-    def __init__(self, engine: Engine, options: Sequence[str], command: Sequence[str]) -> None:
+    def __init__(
+        self, engine: Engine, image: str, options: Sequence[str], command: Sequence[str]
+    ) -> None:
         self.engine = engine
         publish = () if "host" in options else ("--publish", "127.0.0.1::8000")
         self.id = engine.output(
-            "run", "--detach", *engine.labels, *publish, *options, IMAGE, *command
+            "run", "--detach", *engine.labels, *publish, *options, image, *command
         )
 
     @cached_property
@@ -164,10 +166,12 @@ def docker() -> str:
 
 
 @pytest.fixture(scope="session")
-def image(docker: str) -> str:
-    """Built from this tree; in seconds where nothing changed."""
-    build_image()
-    return IMAGE
+def image(docker: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Built from this tree, in seconds where nothing changed. By its identity: the name IMAGE may
+    meanwhile be given to what another checkout builds."""
+    identity = tmp_path_factory.mktemp("image") / "id"
+    build_image("--iidfile", str(identity))
+    return identity.read_text()
 
 
 def build_image(*arguments: str, check: bool = True, **environ: str) -> Completed:
@@ -198,7 +202,7 @@ def start(engine: Engine, image: str) -> Start:
     """Starts containers: options, then ``command=`` if it is not the image's own."""
 
     def start(*options: str, command: Sequence[str] = ()) -> Container:
-        return Container(engine, options, command)
+        return Container(engine, image, options, command)
 
     return start
 
