@@ -154,14 +154,24 @@ class Container:
 Start = Callable[..., Container]
 
 
+def require_engine() -> None:
+    """Modules of tests that need one call this: without it they are one skipped line each."""
+    found = _which()
+    if found.returncode:
+        reason = f"needs a Docker Engine, then: make test-docker ({found.stderr.strip()})"
+        pytest.skip(reason, allow_module_level=True)
+
+
+def _which() -> Completed:
+    which = [ROOT / "scripts" / "docker", "--which"]
+    return subprocess.run(which, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="session")
 def docker() -> str:
     """The path of a docker that can build, with an engine behind it."""
-    found = subprocess.run(
-        [ROOT / "scripts" / "docker", "--which"], capture_output=True, text=True, check=False
-    )
-    if found.returncode:
-        pytest.skip(f"needs a Docker Engine, then: make test-docker ({found.stderr.strip()})")
+    found = _which()
+    assert found.returncode == 0, found.stderr
     return found.stdout.strip()
 
 
