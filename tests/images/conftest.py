@@ -163,7 +163,7 @@ def require_engine() -> None:
 
 
 def _which() -> Completed:
-    which = [ROOT / "scripts" / "docker", "--which"]
+    which = [str(ROOT / "scripts" / "docker"), "--which"]
     return subprocess.run(which, capture_output=True, text=True, check=False)
 
 
