@@ -92,11 +92,13 @@ class Engine:
 class Container:
     """A container that stays, its port 8000 published on a free one of this machine."""
 
-    def __init__(self, engine: Engine, options: Sequence[str], command: Sequence[str]) -> None:
+    def __init__(
+        self, engine: Engine, image: str, options: Sequence[str], command: Sequence[str]
+    ) -> None:
         self.engine = engine
         publish = () if "host" in options else ("--publish", "127.0.0.1::8000")
         self.id = engine.output(
-            "run", "--detach", *engine.labels, *publish, *options, IMAGE, *command
+            "run", "--detach", *engine.labels, *publish, *options, image, *command
         )
 
     @cached_property
@@ -152,22 +154,34 @@ class Container:
 Start = Callable[..., Container]
 
 
+def require_engine() -> None:
+    """Modules of tests that need one call this: without it they are one skipped line each."""
+    found = _which()
+    if found.returncode:
+        reason = f"needs a Docker Engine, then: make test-docker ({found.stderr.strip()})"
+        pytest.skip(reason, allow_module_level=True)
+
+
+def _which() -> Completed:
+    which = [str(ROOT / "scripts" / "docker"), "--which"]
+    return subprocess.run(which, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="session")
 def docker() -> str:
     """The path of a docker that can build, with an engine behind it."""
-    found = subprocess.run(
-        [ROOT / "scripts" / "docker", "--which"], capture_output=True, text=True, check=False
-    )
-    if found.returncode:
-        pytest.skip(f"needs a Docker Engine, then: make test-docker ({found.stderr.strip()})")
+    found = _which()
+    assert found.returncode == 0, found.stderr
     return found.stdout.strip()
 
 
 @pytest.fixture(scope="session")
-def image(docker: str) -> str:
-    """Built from this tree; in seconds where nothing changed."""
-    build_image()
-    return IMAGE
+def image(docker: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Built from this tree, in seconds where nothing changed. By its identity: the name IMAGE may
+    meanwhile be given to what another checkout builds."""
+    identity = tmp_path_factory.mktemp("image") / "id"
+    build_image("--iidfile", str(identity))
+    return identity.read_text()
 
 
 def build_image(*arguments: str, check: bool = True, **environ: str) -> Completed:
@@ -198,7 +212,7 @@ def start(engine: Engine, image: str) -> Start:
     """Starts containers: options, then ``command=`` if it is not the image's own."""
 
     def start(*options: str, command: Sequence[str] = ()) -> Container:
-        return Container(engine, options, command)
+        return Container(engine, image, options, command)
 
     return start
 

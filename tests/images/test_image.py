@@ -21,9 +21,11 @@ from tests.images.conftest import (
     Engine,
     Start,
     build_image,
+    require_engine,
     until,
 )
 
+require_engine()
 pytestmark = pytest.mark.docker
 
 MOST_ADDED_BYTES = 180_000_000

@@ -15,7 +15,7 @@ Completed = subprocess.CompletedProcess[str]
 def call(script: str, *arguments: str, **environ: str) -> Completed:
     return subprocess.run(
         [SCRIPTS / script, *arguments],
-        env={**os.environ, **environ},
+        env={**os.environ, "DOCKER": "", **environ},
         capture_output=True,
         text=True,
         timeout=60,
