@@ -1,7 +1,7 @@
 """Placements as the planner makes them, for tests of what carries them out."""
 
 from gguf_deploy.startup import parse_storage, startup
-from gguf_server.models.measurement import Adapter, Knobs
+from gguf_server.knobs import Adapter, Knobs
 from gguf_server.models.placement import Need, Part, PlacedGpu, PlacedModel, Placement, Speed
 
 COMMIT = "1e10" + "7" * 36  # to some parsers of YAML such a commit is a number

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from gguf_server.errors import InvalidPlan
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 
 VERSION = 1
 _AGAIN = "make it anew: gguf-deploy plan MODEL --format json"
