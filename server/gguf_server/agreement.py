@@ -47,11 +47,7 @@ def differences(settings: Settings, placement: Placement) -> list[str]:
 
 def planned_bytes(placement: Placement) -> tuple[int, ...]:
     """Of each GPU what llama.cpp itself counted."""
-    counted = ("weights", "KV cache", "compute")
-    return tuple(
-        sum(part.num_bytes for part in need.parts if part.name in counted)
-        for need in placement.devices
-    )
+    return tuple(need.counted_bytes for need in placement.devices)
 
 
 def _check_model(settings: Settings, model: PlacedModel) -> None:
