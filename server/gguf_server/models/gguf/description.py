@@ -59,11 +59,11 @@ class Description:
         if self.kind == "adapter":
             return "is an adapter (LoRA); serve its base model with --lora"
         if self.kind == "imatrix" or not self.architecture:
-            return "holds no model, but data about one"
+            return "holds no model, but data about one; take the model's own file"
         if self.kind == "mmproj" or self.architecture == "clip":
-            return "is a projector for images or sound, a companion of a model"
+            return "is a projector for images or sound; take the model that it belongs to"
         if not self.num_params:
-            return "holds a vocabulary only"
+            return "holds a vocabulary only; take a file with weights"
         return ""
 
 
