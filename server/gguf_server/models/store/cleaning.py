@@ -31,7 +31,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What a fetch left behind: a partial file, or a revision without a manifest."""
+    """What a fetch left behind: a partial file, or a revision without a manifest that we know."""
 
     path: Path
     size_bytes: int
