@@ -86,7 +86,7 @@ def test_a_directory_that_cannot_be_written_to_will_do(place: Place, monkeypatch
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(30, "Read-only file system")
 
-    monkeypatch.setattr(store, "_touch", refused)
+    monkeypatch.setattr(store, "touch", refused)
     assert place.prepare().config.model_path.endswith("m-Q8_0.gguf")
 
 

@@ -14,7 +14,8 @@ from gguf_server.models.store.layout import MANIFEST_NAME, repository_name
 from gguf_server.models.store.manifest import StoredModel
 from gguf_server.models.store.removal import freed_bytes, remove, undisturbed
 from gguf_server.models.store.rests import busy_repositories, foreign_models, rests, unreadable
-from gguf_server.models.store.store import Revision, Store
+from gguf_server.models.store.revision import Revision
+from gguf_server.models.store.store import Store
 from gguf_server.settings.models import CleanSettings
 from gguf_server.tables import show, table
 

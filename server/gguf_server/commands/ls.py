@@ -11,7 +11,8 @@ from gguf_server.models.candidates import Candidate
 from gguf_server.models.sizes import human_bytes
 from gguf_server.models.store.layout import MANIFEST_NAME, repository_name
 from gguf_server.models.store.rests import foreign_models, partials, unreadable
-from gguf_server.models.store.store import Missing, Revision, Store
+from gguf_server.models.store.revision import Revision
+from gguf_server.models.store.store import Missing, Store
 from gguf_server.settings.models import LsSettings
 from gguf_server.tables import show, table
 

@@ -13,10 +13,10 @@ from gguf_server.models.fetch import fetch
 from gguf_server.models.reference import Reference
 from gguf_server.models.store.cleaning import Rules, judge
 from gguf_server.models.store.layout import MANIFEST_NAME, PARTIALS_NAME, USED_NAME
-from gguf_server.models.store.manifest import Manifest, StoredFile, StoredModel
+from gguf_server.models.store.manifest import Manifest, StoredFile, StoredModel, write_manifest
 from gguf_server.models.store.removal import remove
 from gguf_server.models.store.rests import busy_repositories, foreign_models, rests, unreadable
-from gguf_server.models.store.store import Store, write_manifest
+from gguf_server.models.store.store import Store
 from tests.server.models.shop import Shop
 from tests.server.models.store.shelf import Shelf
 
