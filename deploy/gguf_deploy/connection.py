@@ -123,7 +123,9 @@ class Connection:
             return self._object(ask, **where, body=patch, field_manager=MANAGER)
         except ApiException as exc:
             if exc.status in _INVALID:
-                why = "it was changed at the same time; try again" if exc.status == _CONFLICT else ""
+                why = (
+                    "it was changed at the same time; try again" if exc.status == _CONFLICT else ""
+                )
                 said = why or _said(exc, _LONGEST_REFUSAL)
                 msg = f"the cluster refuses to change deployment {name}: {said}"
                 raise ClusterRefuses(msg) from None

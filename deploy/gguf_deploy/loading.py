@@ -12,27 +12,28 @@ _MAX_LINE = 300
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``message`` is the server's own line, if it has one. ``percent`` is of the stage."""
+    """``percent`` is of the stage; None where there is nothing to count."""
 
     stage: str
-    percent: int
+    percent: int | None
     remaining_seconds: float | None
-    message: str = ""
+    detail: str = ""
 
 
-def read_startupz(status: int, body: bytes) -> Load | None:
+def read_startupz(body: bytes) -> Load | None:
     """None if whoever answers is no server of ours, or has nothing to load."""
     found = _object(body)
-    if "stage" not in found:
-        is_ours = "message" in found and found.get("status") in ("failed", "draining")
-        return Load(str(found["status"]), 0, None, str(found["message"])) if is_ours else None
-    remaining = found.get("remaining_seconds")
-    return Load(
-        str(found["stage"]),
-        int(found.get("percent") or 0),
-        float(remaining) if remaining is not None else None,
-        str(found.get("message") or ""),
-    )
+    if "stage" in found:
+        remaining = found.get("remaining_seconds")
+        return Load(
+            str(found["stage"]),
+            int(found.get("percent") or 0),
+            float(remaining) if remaining is not None else None,
+            str(found["message"]) if found.get("status") == "replacing" else "",
+        )
+    if found.get("status") in ("failed", "draining"):
+        return Load(str(found["status"]), None, None, str(found.get("message", "")))
+    return None
 
 
 def read_fetch_log(text: str) -> Load | None:
@@ -60,22 +61,23 @@ def last_words(text: str) -> str:
 
 def describe(load: Load) -> str:
     """``load 37 %, about 24 s to go``"""
-    if load.message and not load.percent and load.remaining_seconds is None:
-        return load.message
     left = load.remaining_seconds
-    return f"{load.stage} {load.percent} %" + (
-        "" if left is None else f", about {human_seconds(left)} to go"
+    parts = (
+        load.stage if load.percent is None else f"{load.stage} {load.percent} %",
+        load.detail,
+        "" if left is None else f"about {human_seconds(left)} to go",
     )
+    return ", ".join(part for part in parts if part)
 
 
 def _fetching(found: Mapping[str, Any]) -> Load:
     there, total = found.get("num_bytes") or 0, found.get("total_bytes") or 0
-    rate = found.get("bytes_per_second") or 0
-    words = " ".join(part for part in ("fetch:", str(found["stage"]), found.get("detail")) if part)
+    rate, stage = found.get("bytes_per_second") or 0, f"fetch: {found['stage']}"
     if not total:
-        return Load("fetch", 0, None, words)
-    pace = f"{words}, {human_bytes(there)} of {human_bytes(total)}"
-    return Load("fetch", int(100 * there / total), (total - there) / rate if rate else None, pace)
+        return Load(stage, None, None, str(found.get("detail") or ""))
+    remaining = (total - there) / rate if rate else None
+    pace = f"{human_bytes(there)} of {human_bytes(total)}"
+    return Load(stage, int(100 * there / total), remaining, pace)
 
 
 def _object(text: bytes) -> Mapping[str, Any]:
