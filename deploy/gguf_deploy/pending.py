@@ -180,7 +180,8 @@ def plain(message: str) -> str:
     ]
     if not found:
         return f"the scheduler says: {reasons}" if reasons and not _is_about_gpus(reasons) else ""
-    return (f"of {counts['all']} nodes " if counts else "") + ", ".join(found)
+    nodes = f" of {counts['all']} nodes" if counts else ""
+    return re.sub(r"^(\d+)", rf"\1{nodes}", ", ".join(found))
 
 
 def _is_about_gpus(reasons: str) -> bool:

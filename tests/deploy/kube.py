@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from gguf_deploy.node import Node, read_node
+
 CERTIFICATE = Path(__file__).parent.parent / "server" / "tls" / "cert.pem"  # for 127.0.0.1
 _KEY = CERTIFICATE.with_name("key.pem")
 _PATH = re.compile(
@@ -49,7 +51,7 @@ class Kube:
     """
 
     def __init__(self, nodes: Sequence[Json] = (), pods: Sequence[Json] = ()) -> None:
-        self.lists: dict[str, Sequence[Json]] = {kind: () for kind in _KINDS}
+        self.lists: dict[str, Sequence[Json]] = dict.fromkeys(_KINDS, ())
         self.lists |= {"nodes": nodes, "pods": pods}
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.logs: dict[str, str] = {}
@@ -324,6 +326,13 @@ def node(
             ],
         },
     }
+
+
+def read_nodes(nodes: Sequence[Json], used: Mapping[str, Mapping[str, int]]) -> list[Node]:
+    """As the commands read them."""
+    return [
+        unit for each in nodes for unit in read_node(each, used.get(each["metadata"]["name"], {}))
+    ]
 
 
 def discovered(product: str, memory: int, count: int, **more: str) -> dict[str, str]:
