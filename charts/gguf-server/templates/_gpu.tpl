@@ -17,7 +17,7 @@
 {{- if and (include "gguf-server.gpu.isDevicePlugin" .) .Values.gpu.memoryBytes (hasPrefix "nvidia.com/" .Values.gpu.resourceName) }}true{{ end }}
 {{- end }}
 
-{{/* Labels with the MiB of one GPU (or partition): NVIDIA's feature discovery, Karpenter on AWS, EKS. */}}
+{{/* Labels with the MiB of one GPU (or partition): NVIDIA's feature discovery, Karpenter, EKS. */}}
 {{- define "gguf-server.gpu.memoryLabels" -}}
 {{- if eq .Values.gpu.resourceName "nvidia.com/gpu" }}
 - nvidia.com/gpu.memory
@@ -28,19 +28,35 @@
 {{- end }}
 {{- end }}
 
-{{/* Terms are alternatives: a node that is yet to be made has only its provider's labels. */}}
+{{/* Terms are alternatives: a node that is yet to be started has only its provider's labels. */}}
 {{- define "gguf-server.gpu.requiredTerms" -}}
-{{- $above := sub (include "gguf-server.gpu.mebibytes" . | int64) 1 }}
-{{- range include "gguf-server.gpu.memoryLabels" . | fromYamlArray }}
+{{- $above := sub (include "gguf-server.gpu.mebibytes" . | int64) 1 | toString | quote }}
+{{- $gpu := .Values.gpu }}
+{{- if ne $gpu.resourceName "nvidia.com/gpu" }}
 - matchExpressions:
-    - {key: {{ . }}, operator: Gt, values: [{{ $above | toString | quote }}]}
+    - {key: {{ $gpu.resourceName }}.memory, operator: Gt, values: [{{ $above }}]}
+{{- else }}
+- matchExpressions:
+    - {key: nvidia.com/gpu.memory, operator: Gt, values: [{{ $above }}]}
+    {{- if not $gpu.allowShared }}
+    - {key: nvidia.com/gpu.sharing-strategy, operator: NotIn, values: [time-slicing, mps]}
+    {{- end }}
+{{- range $prefix := list "karpenter.k8s.aws" "eks.amazonaws.com" }}
+- matchExpressions: # the name, too: EC2 tells more memory of some than the driver does
+    - {key: {{ $prefix }}/instance-gpu-memory, operator: Gt, values: [{{ $above }}]}
+    {{- with $gpu.nodeLabels.aws }}
+    - {key: {{ $prefix }}/instance-gpu-name, operator: In, values: {{ toJson . }}}
+    {{- end }}
 {{- end }}
-{{- if eq .Values.gpu.resourceName "nvidia.com/gpu" }}
-{{- with .Values.gpu.nodeLabels.gke }}
+{{- with $gpu.nodeLabels.gke }}
 - matchExpressions:
     - {key: cloud.google.com/gke-accelerator, operator: In, values: {{ toJson . }}}
+    - {key: cloud.google.com/gke-gpu-partition-size, operator: DoesNotExist}
+    {{- if not $gpu.allowShared }}
+    - {key: cloud.google.com/gke-max-shared-clients-per-gpu, operator: DoesNotExist}
+    {{- end }}
 {{- end }}
-{{- with .Values.gpu.nodeLabels.aks }}
+{{- with $gpu.nodeLabels.aks }}
 - matchExpressions:
     - {key: karpenter.azure.com/sku-gpu-name, operator: In, values: {{ toJson . }}}
 {{- end }}
