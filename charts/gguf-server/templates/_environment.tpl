@@ -61,6 +61,8 @@
   value: vllm
 - name: HF_HOME
   value: /models/.huggingface
+- name: VLLM_NO_USAGE_STATS
+  value: "1"
 - name: HF_HUB_OFFLINE # what fetch brought is what is served
   value: "1"
 {{- with .Values.apiKey.existingSecret }}

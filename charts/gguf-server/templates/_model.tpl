@@ -7,6 +7,19 @@
 {{- $model.name }}{{ with $model.revision }}@{{ . }}{{ end }}{{ with $model.quantization }}:{{ . }}{{ end }}
 {{- end }}
 
+{{/* As the API calls it, whoever serves. */}}
+{{- define "gguf-server.model.servedName" -}}
+{{- if .Values.model.servedName }}
+{{- .Values.model.servedName }}
+{{- else if include "gguf-server.model.isFile" . }}
+{{- base .Values.model.name | trimSuffix ".gguf" }}
+{{- else if include "gguf-server.engine.isVllm" . }}
+{{- .Values.model.name }}
+{{- else }}
+{{- regexReplaceAll "@[^:]*" (include "gguf-server.model.reference" .) "" }}
+{{- end }}
+{{- end }}
+
 {{- define "gguf-server.model.isFile" -}}
 {{- if hasPrefix "/" .Values.model.name }}true{{ end }}
 {{- end }}

@@ -118,7 +118,7 @@ volumeMounts:
 {{- define "gguf-server.container.vllmArgs" -}}
 - {{ .Values.model.name }}
 - --port=8000
-- --served-model-name={{ default .Values.model.name .Values.model.servedName }}
+- --served-model-name={{ include "gguf-server.model.servedName" . }}
 {{- with .Values.model.revision }}
 - --revision={{ . }}
 {{- end }}

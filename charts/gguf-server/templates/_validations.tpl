@@ -16,6 +16,10 @@ model.name is empty: --set model.name=org/repo, or write values with gguf-deploy
 model.revision does not go with model.name {{ $model.name }}: leave one of the two revisions
 {{- else if and $model.quantization (or (contains ":" $model.name) (include "gguf-server.model.isFile" .)) -}}
 model.quantization does not go with model.name {{ $model.name }}: leave one of the two
+{{- else if and (include "gguf-server.model.isFile" .) (has .Values.volume.type (list "pvc" "ephemeral")) (not .Values.extraVolumeMounts) -}}
+model.name {{ $model.name }} is a file, and a new volume has none: set volume.type to existingClaim, hostPath or image
+{{- else if and (include "gguf-server.model.isFile" .) (not (hasPrefix "/models/" $model.name)) (not .Values.extraVolumeMounts) -}}
+model.name {{ $model.name }} is not in the volume, which is at /models: set model.name to /models/..., or extraVolumeMounts
 {{- end }}
 {{- end }}
 
