@@ -1,0 +1,1 @@
+"""``scripts/cluster start|stop|import IMAGE...``"""
