@@ -51,7 +51,7 @@ def _printable(line: str) -> str:
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.Node:
-    style = None if _SURELY_TEXT.match(value) else '"'
+    style = "|" if "\n" in value else None if _SURELY_TEXT.match(value) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

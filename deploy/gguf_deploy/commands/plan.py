@@ -180,7 +180,6 @@ def _alternatives(found: Found) -> list[Gpu]:
         replace(
             gpu,
             gke=_without(gpu.gke, [other.gke for other in unable]),
-            karpenter=_without(gpu.karpenter, [other.karpenter for other in unable]),
             aks=_without(gpu.aks, [other.aks for other in unable]),
         )
         for gpu in able
@@ -188,5 +187,5 @@ def _alternatives(found: Found) -> list[Gpu]:
 
 
 def _without(labels: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """AWS calls both sizes of the A100 by one name."""
+    """Of clouds that label no memory; AWS does, and calls both sizes of the A100 by one name."""
     return tuple(label for label in labels if not any(label in each for each in others))
