@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -39,7 +39,7 @@ def why_not() -> str:
 
 class Cluster:
     """Whoever holds its lock has it. It ends with the process that started it, however that ends,
-    unless it ``stays``: then it lasts until ``stop_those_of`` its checkout.
+    unless it ``stays``: then it lasts until ``stop``.
     """
 
     def __init__(self, layout: Layout, lock: IO[str]) -> None:
@@ -103,6 +103,14 @@ def _inside(layout: Layout, tools: Path, *, stays: bool) -> list[str]:
     return ["unshare", *spaces, "--propagation", "slave", *inside, *(["stays"] if stays else [])]
 
 
+def go_tools(*names: str) -> Path:
+    """Where they are, compiled if need be."""
+    done = subprocess.run([ROOT / "scripts" / "go-tools", *names], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise NoCluster("its programs do not compile")
+    return Path(done.stdout.strip())
+
+
 def take() -> Cluster:
     """The first that nobody has."""
     Layout(0).lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,24 +121,22 @@ def take() -> Cluster:
     raise NoCluster(f"{_CLUSTERS} clusters run on this machine already")
 
 
-def stop_those_of(checkout: Path) -> int:
-    """Those that stayed, and what is left of those that were killed; how many."""
-    found = 0
+def of_checkout(checkout: Path) -> Iterator[Layout]:
+    """Those that stayed, and what is left of those that were killed."""
     for layout in map(Layout, range(_CLUSTERS)):
-        if not layout.lock.exists():
-            continue
-        pid, _, owner = layout.lock.read_text().partition(" ")
-        if owner != str(checkout):
-            continue
-        lock = _lock(layout)
-        if not lock:
-            os.kill(int(pid), signal.SIGKILL)
-            lock = _until(lambda layout=layout: _lock(layout), f"cluster {layout.number} ends")
-        found += 1
-        clean(layout)
-        lock.truncate(0)
-        lock.close()
-    return found
+        if layout.lock.exists() and layout.lock.read_text().partition(" ")[2] == str(checkout):
+            yield layout
+
+
+def stop(layout: Layout) -> None:
+    """Whoever started it."""
+    lock = _lock(layout)
+    if not lock:
+        os.kill(int(layout.lock.read_text().partition(" ")[0]), signal.SIGKILL)
+        lock = _until(lambda: _lock(layout), f"cluster {layout.number} ends")
+    clean(layout)
+    lock.truncate(0)
+    lock.close()
 
 
 def _lock(layout: Layout) -> IO[str] | None:

@@ -38,6 +38,7 @@ def api_server(layout: Layout) -> Command:
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={layout.key}",
         f"--service-account-signing-key-file={layout.key}",
+        "--kubelet-preferred-address-types=InternalIP",
         f"--kubelet-client-certificate={layout.certificate}",
         f"--kubelet-client-key={layout.key}",
     ]
@@ -154,6 +155,7 @@ address = "{layout.containerd}.ttrpc"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{PAUSE}"
 disable_apparmor = true
+restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{CNI_PLUGINS}"
 conf_dir = "{layout.state}/cni"
@@ -163,7 +165,6 @@ conf_dir = "{layout.state}/cni"
 def _dns_settings(layout: Layout) -> str:
     return f"""
 .:53 {{
-  bind {layout.node_address}
   errors
   kubernetes cluster.local {{
     kubeconfig {layout.kubeconfig}

@@ -43,12 +43,18 @@ def import_archive(layout: Layout, archive: bytes) -> None:
     subprocess.run(_import(layout), input=archive, check=True, capture_output=True)
 
 
-def import_image(layout: Layout, docker: str, image: str) -> None:
+def import_image(layout: Layout, docker: Path, image: str) -> None:
     """From the Docker Engine, straight into containerd."""
     with subprocess.Popen([docker, "save", image], stdout=subprocess.PIPE) as saving:
         subprocess.run(_import(layout), stdin=saving.stdout, check=True, capture_output=True)
     if saving.returncode:
         raise RuntimeError(f"docker save {image} ended with {saving.returncode}")
+
+
+def tag(layout: Layout, image: str, other: str) -> None:
+    names = [f"docker.io/library/{name}" for name in (image, other)]
+    command = _ctr(layout, "images", "tag", "--force", *names)
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def can_import(layout: Layout) -> bool:

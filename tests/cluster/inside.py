@@ -4,15 +4,16 @@
 network is connected from outside. It then lives as long as its standard input is open, or ``stays``.
 """
 
+import json
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.cluster import daemons, images
+from tests.cluster import daemons, images, storage
 from tests.cluster.credentials import write_kubeconfigs, write_tokens
 from tests.cluster.layout import Layout
 
@@ -46,6 +47,8 @@ class Inside:
         write_kubeconfigs(self._layout)
         for command in daemons.later(self._layout):
             self._component(command)
+        self._apply(storage.objects(self._layout))
+        self._until(self._is_node_ready, "the node is ready")
 
     def _component(self, command: Sequence[str]) -> None:
         self._spawn(command[0], [str(self._tools / "kubernetes"), *command])
@@ -58,11 +61,24 @@ class Inside:
         self._daemons[process.pid] = name, process
 
     def _is_answering(self) -> bool:
-        kubectl = [str(self._tools / "kubernetes"), "kubectl", "get", "--raw", "/readyz"]
-        login = ["--server", self._layout.server, "--insecure-skip-tls-verify", "--token"]
         token = self._layout.tokens.read_text().partition(",")[0]
-        done = subprocess.run([*kubectl, *login, token], capture_output=True, check=False)
-        return done.returncode == 0
+        login = ("--server", self._layout.server, "--insecure-skip-tls-verify", "--token", token)
+        return not self._kubectl("get", "--raw", "/readyz", *login).returncode
+
+    def _is_node_ready(self) -> bool:
+        ready = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
+        admin = ("--kubeconfig", str(self._layout.kubeconfig))
+        return self._kubectl("get", "nodes", "--output", ready, *admin).stdout == "True"
+
+    def _apply(self, objects: Mapping[str, object]) -> None:
+        admin = ("--kubeconfig", str(self._layout.kubeconfig))
+        done = self._kubectl("create", "--filename", "-", *admin, given=json.dumps(objects))
+        if done.returncode:
+            sys.exit(f"cluster: {done.stderr.strip()}")
+
+    def _kubectl(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        command = [str(self._tools / "kubectl"), *arguments]
+        return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _HANG_SECONDS
