@@ -105,7 +105,9 @@ def _inside(layout: Layout, tools: Path, *, stays: bool) -> list[str]:
 
 def go_tools(*names: str) -> Path:
     """Where they are, compiled if need be."""
-    done = subprocess.run([ROOT / "scripts" / "go-tools", *names], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [ROOT / "scripts" / "go-tools", *names], stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
         raise NoCluster("its programs do not compile")
     return Path(done.stdout.strip())

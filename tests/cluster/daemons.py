@@ -46,7 +46,13 @@ def api_server(layout: Layout) -> Command:
 
 def later(layout: Layout) -> list[Command]:
     """What wants the API server to answer first."""
-    return [_controllers(layout), _scheduler(layout), _proxy(layout), _kubelet(layout), _dns(layout)]
+    return [
+        _controllers(layout),
+        _scheduler(layout),
+        _proxy(layout),
+        _kubelet(layout),
+        _dns(layout),
+    ]
 
 
 def _controllers(layout: Layout) -> Command:
