@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -105,9 +106,8 @@ def _inside(layout: Layout, tools: Path, *, stays: bool) -> list[str]:
 
 def go_tools(*names: str) -> Path:
     """Where they are, compiled if need be."""
-    done = subprocess.run(
-        [ROOT / "scripts" / "go-tools", *names], stdout=subprocess.PIPE, text=True
-    )
+    command = [str(ROOT / "scripts" / "go-tools"), *names]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise NoCluster("its programs do not compile")
     return Path(done.stdout.strip())
@@ -132,13 +132,15 @@ def of_checkout(checkout: Path) -> Iterator[Layout]:
 
 def stop(layout: Layout) -> None:
     """Whoever started it."""
-    lock = _lock(layout)
-    if not lock:
-        os.kill(int(layout.lock.read_text().partition(" ")[0]), signal.SIGKILL)
-        lock = _until(lambda: _lock(layout), f"cluster {layout.number} ends")
-    clean(layout)
-    lock.truncate(0)
-    lock.close()
+    with _lock(layout) or _kill(layout) as lock:
+        clean(layout)
+        lock.truncate(0)
+
+
+def _kill(layout: Layout) -> IO[str]:
+    """Somebody holds the lock, and it is this process."""
+    os.kill(int(layout.lock.read_text().partition(" ")[0]), signal.SIGKILL)
+    return _until(partial(_lock, layout), f"cluster {layout.number} ends")
 
 
 def _lock(layout: Layout) -> IO[str] | None:
@@ -171,9 +173,10 @@ def _connect(layout: Layout, pid: int) -> None:
 
 def clean(layout: Layout) -> None:
     """What outlives a cluster's last process: its cgroups and its files."""
-    for controller in Path("/sys/fs/cgroup").glob(f"**/{layout.cgroup}"):
-        _until(lambda controller=controller: _remove_cgroup(controller), f"{controller} is empty")
-    _until(lambda: _remove_files(layout.state), f"{layout.state} is gone")
+    top = Path("/sys/fs/cgroup")
+    for cgroup in (*top.glob(layout.cgroup), *top.glob(f"*/{layout.cgroup}")):
+        _until(partial(_remove_cgroup, cgroup), f"{cgroup} is empty")
+    _until(partial(_remove_files, layout.state), f"{layout.state} is gone")
 
 
 def _remove_cgroup(top: Path) -> bool:
@@ -192,7 +195,7 @@ def _remove_files(state: Path) -> bool:
     return not state.exists()
 
 
-def _until(condition: Callable[[], T], what: str) -> T:
+def _until(condition: Callable[[], T | None], what: str) -> T:
     deadline = time.monotonic() + _HANG_SECONDS
     while not (found := condition()):
         if time.monotonic() > deadline:

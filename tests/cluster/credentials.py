@@ -18,7 +18,7 @@ _GROUPS = {
 
 
 def short(user: str) -> str:
-    return user.split(":")[-1]
+    return user.rsplit(":", maxsplit=1)[-1]
 
 
 def write_tokens(layout: Layout) -> None:

@@ -1,7 +1,7 @@
 """The first process in the cluster's namespaces: it starts the rest, and with it all of it ends.
 
-``unshare ... python -m tests.cluster.inside NUMBER TOOLS``. It says "here" and waits for a line: its
-network is connected from outside. It then lives as long as its standard input is open, or ``stays``.
+``unshare ... python -m tests.cluster.inside NUMBER TOOLS [stays]``. It says "here" and waits for a
+line: its network is connected from outside. Then it lives as long as its standard input is open.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Volumes for claims: directories of the node, made ahead, for no provisioner's image can be had."""
+"""Volumes for claims: directories of the node, made ahead. A provisioner would want an image."""
 
 from typing import Any
 

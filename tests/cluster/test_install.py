@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster.conftest import REPOSITORY, require_cluster, values
+from tests.cluster.conftest import require_cluster, values
 from tests.cluster.kube import CHART, Kube, Release
 from tests.hub.server import Hub
 
