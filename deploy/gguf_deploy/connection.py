@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from kubernetes.client.exceptions import ApiException
 
 Json = Mapping[str, Any]
-
-MANAGER = "gguf-deploy"  # whom the cluster names as the one who changed a field
 
 _PAGE = 500  # as kubectl
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _GONE = 401, 403, 404, 409, 410
@@ -69,8 +67,10 @@ def connect(
 
     Imports late: it takes a fifth of a second.
     """
+    import urllib3  # noqa: PLC0415
     from kubernetes import client  # noqa: PLC0415
 
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the kubeconfig wants it
     configuration = client.Configuration()
     configuration.retries = False  # each would be a line on stderr
     configuration.safe_chars_for_path_param = "/"  # paths inside of pods
@@ -113,14 +113,19 @@ class Connection:
                 return None
             raise self._refusal(exc, "get", "deployments", namespace) from None
 
-    def patch_deployment(self, namespace: str, name: str, patch: list[Json]) -> Json:
-        """A JSON patch. Raises ``ClusterRefuses`` with the server's own words."""
+    def patch_deployment(
+        self, namespace: str, name: str, patch: Sequence[Json], manager: str
+    ) -> Json:
+        """A JSON patch; ``manager`` is whom the cluster names as who did it.
+
+        Raises ``ClusterRefuses`` with the server's own words.
+        """
         from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
         ask = self._of("AppsV1Api").patch_namespaced_deployment
         where = {"name": name, "namespace": namespace}
         try:
-            return self._object(ask, **where, body=patch, field_manager=MANAGER)
+            return self._object(ask, **where, body=list(patch), field_manager=manager)
         except ApiException as exc:
             if exc.status in _INVALID:
                 why = (

@@ -42,7 +42,7 @@ def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, ob
         "resources": {"requests": {"memory": f"{_mib(placement.host.num_bytes)}Mi"}},
     }
     if model.commit:  # a file is on somebody's volume already
-        document["volume"] = {"size": f"{_volume_gib(model.size_bytes)}Gi"}
+        document["volume"] = {"size": f"{volume_gib(model.size_bytes)}Gi"}
     return document | {
         "startupProbe": {
             "periodSeconds": startup.probe_period_seconds,
@@ -83,11 +83,16 @@ def _gpu(placement: Placement, gpus: Sequence[GpuLabels]) -> dict[str, object]:
         "count": placement.gpu.count,
         "name": placement.gpu.name,
         "memoryBytes": needed_bytes,
-        "nodeLabels": {
-            "aws": _names([gpu.karpenter for gpu in gpus]),
-            "gke": _names([gpu.gke for gpu in gpus]),
-            "aks": _names([gpu.aks for gpu in gpus]),
-        },
+        "nodeLabels": node_labels(gpus),
+    }
+
+
+def node_labels(gpus: Sequence[GpuLabels]) -> dict[str, list[str]]:
+    """By cloud."""
+    return {
+        "aws": _names([gpu.karpenter for gpu in gpus]),
+        "gke": _names([gpu.gke for gpu in gpus]),
+        "aks": _names([gpu.aks for gpu in gpus]),
     }
 
 
@@ -99,5 +104,6 @@ def _mib(num_bytes: int) -> int:
     return -(-num_bytes // _MIB)
 
 
-def _volume_gib(size_bytes: int) -> int:
+def volume_gib(size_bytes: int) -> int:
+    """Room for this model and the one before."""
     return math.ceil((_KEPT_REVISIONS * size_bytes * _DISK_MARGIN + _DISK_REST_BYTES) / _GIB)

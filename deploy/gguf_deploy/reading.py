@@ -85,8 +85,18 @@ def read_template(document: Json) -> Template:
     containers = spec["containers"]
     server = next((each for each in containers if each["name"] == SERVER), containers[0])
     variables = {each["name"]: each.get("value", "") for each in server.get("env") or ()}
+    model = variables.get(_MODEL) or _of_vllm(server)
     store, keeps = _store(spec, server)
-    return Template(server.get("image", ""), variables.get(_MODEL, ""), store, keeps, document)
+    return Template(server.get("image", ""), model, store, keeps, document)
+
+
+def _of_vllm(server: Json) -> str:
+    """``vllm serve org/repo --revision=<commit>``, as we would name it; empty for anything else."""
+    words = [*(server.get("command") or ()), *(server.get("args") or ())]
+    if words[:2] != ["vllm", "serve"] or len(words) < len(["vllm", "serve", "MODEL"]):
+        return ""
+    revisions = [word.partition("=")[2] for word in words if word.startswith("--revision=")]
+    return "@".join([words[2], *revisions[-1:]])
 
 
 def _store(spec: Json, server: Json) -> tuple[str, bool]:

@@ -8,6 +8,7 @@ from typing import Any
 from gguf_deploy.workload import HASH, REVISION, Deployment, Json, Revision, Template
 from gguf_server.errors import NothingToUndo
 
+MANAGER = "gguf-deploy"  # whom the cluster names as the one who changed a field
 ROLLED_BACK = "gguf-server/rolled-back-from"
 
 # What the controller and kubectl keep of the Deployment itself, as in kubectl rollout undo.
@@ -67,6 +68,24 @@ def patch(deployment: Deployment, target: Revision) -> list[Json]:
     ]
 
 
+def let_go(changed: Json) -> list[Json]:
+    """The change that takes our name off the fields that ``changed`` got by ``patch``; empty if it
+    is not there.
+
+    Helm 4 applies on the server and stops at fields that somebody else has set: the next upgrade
+    would fail with a conflict.
+    """
+    entries = changed["metadata"].get("managedFields") or ()
+    for number, entry in enumerate(entries):
+        if (entry.get("manager"), entry.get("operation")) == (MANAGER, "Update"):
+            path = f"/metadata/managedFields/{number}"
+            return [
+                {"op": "test", "path": path, "value": entry},
+                {"op": "remove", "path": path},
+            ]
+    return []
+
+
 def is_at(deployment: Deployment, target: Revision) -> bool:
     return _plain(deployment.template) == _plain(target.template)
 
@@ -77,9 +96,9 @@ def helm_note(deployment: Deployment) -> str:
     if not release:
         return ""
     return (
-        f"Helm's record of release {release} still has what was undone; helm history {release}"
-        f" -n {namespace} lists its revisions, and helm rollback {release} REVISION -n {namespace}"
-        " to the one that runs now mends the record and restarts nothing"
+        f"Helm's record of release {release} still has what was undone; before the next helm"
+        f" upgrade: helm rollback {release} REVISION -n {namespace}, to the one of helm history"
+        f" {release} -n {namespace} that runs now; that restarts nothing"
     )
 
 

@@ -43,8 +43,8 @@ class Kube:
 
     ``answers`` is what pods answer, by ``pod:port/path``, ``logs`` what they wrote, by
     ``pod/container``; the one before is ``pod/container/previous``. After each look at the
-    Deployment the next of ``happens`` does, after a patch ``on_patch``; ``refuses`` is what the
-    server says to a patch.
+    Deployment the next of ``happens`` does, after a patch that of ``on_patch``; ``refuses`` is
+    what the server says to a patch.
 
     ``slow`` never answers, ``cut`` stops in the middle, ``expires`` refuses the second page,
     ``page_size`` is the most that it gives at once. ``says`` is an answer to everything.
@@ -56,7 +56,7 @@ class Kube:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.logs: dict[str, str] = {}
         self.happens: list[Callable[[], object]] = []
-        self.on_patch: Callable[[], object] = lambda: None
+        self.on_patch: list[Callable[[], object]] = []
         self.refuses: tuple[int, str] | None = None
         self.patched: list[Json] = []
         self.forbidden: set[str] = set()
@@ -147,11 +147,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             there = self._named(found["kind"], found["namespace"], found["name"])
             assert there is not None
-            _patch(there, changes)
-            there["metadata"]["generation"] += 1
+            before = json.dumps(there["spec"])
+            _patch(there, changes, parse_qs(urlsplit(self.path).query)["fieldManager"][0])
+            there["metadata"]["generation"] += json.dumps(there["spec"]) != before
             self.kube.patched += changes
             self._send(200, json.dumps(there).encode())
-            self.kube.on_patch()
+            if self.kube.on_patch:
+                self.kube.on_patch.pop(0)()
 
     def _named(self, kind: str, namespace: str, name: str) -> Json | None:
         for item in self.kube.lists[kind]:
@@ -251,14 +253,24 @@ def _labelled(item: Json, selector: str) -> bool:
     return wanted.items() <= labels.items()
 
 
-def _patch(document: Json, changes: Sequence[Json]) -> None:
+def _patch(document: Json, changes: Sequence[Json], manager: str) -> None:
+    """As the real one, it notes who set a field."""
     for change in changes:
         *path, last = change["path"].strip("/").split("/")
-        there = document
+        there: Any = document
         for name in path:
             there = there[name]
-        assert change["op"] == "add" or last in there
-        there[last] = change["value"]
+        if isinstance(there, list):
+            assert there[int(last)] == change["value"] if change["op"] == "test" else True
+            del there[int(last) : int(last) + (change["op"] == "remove")]
+        else:
+            assert change["op"] == "add" or last in there
+            there[last] = change["value"]
+            entry = {"manager": manager, "operation": "Update"}
+            document["metadata"]["managedFields"] = [
+                {"manager": "helm", "operation": "Apply"},
+                entry,
+            ]
 
 
 def kubeconfig(path: Path, server: str, token: str = "jo") -> Path:

@@ -44,7 +44,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
                 workloads.unready(pod(), crashing, restartCount=3),
             ],
         }
-        server.on_patch = lambda: settle(server)
+        server.on_patch = [list, lambda: settle(server)]  # the second patch takes our name off
         server.answers = {
             "chat-1-a:8000/readyz": (200, b"{}"),
             "chat-1-a:8000/v1/models": (200, b"{}"),
@@ -111,7 +111,7 @@ def test_another_engine_is_asked_what_its_probe_asks(cluster: Kube, file: str) -
         found = cluster.lists["pods"][0]
         found["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] = "/health"
 
-    cluster.on_patch = as_vllm
+    cluster.on_patch = [list, as_vllm]
     cluster.answers["chat-1-a:8000/readyz"] = (404, b"")
     cluster.answers["chat-1-a:8000/health"] = (200, b"")
     rollback(read(file))
@@ -126,7 +126,7 @@ def test_a_verdict_from_before_the_change_does_not_count(cluster: Kube, file: st
         condition["lastUpdateTime"] = "2026-11-26T10:10:00Z"  # as before
         cluster.happens = [list, list, lambda: settle(cluster)]
 
-    cluster.on_patch = slowly
+    cluster.on_patch = [list, slowly]
     rollback(read(file))
     assert "chat answers" in capsys.readouterr().out
 
@@ -139,13 +139,13 @@ def test_a_change_that_the_controller_has_not_seen_does_not_count(
         found["status"] = deployment(OLDER)["status"]  # well, but of the generation before
         cluster.happens = [list, list, lambda: settle(cluster)]
 
-    cluster.on_patch = later
+    cluster.on_patch = [list, later]
     rollback(read(file))
     assert "the cluster has not yet looked at the last change" in capsys.readouterr().err
 
 
 def test_it_says_what_is_wrong_where_the_old_one_is_stuck_too(cluster: Kube, file: str) -> None:
-    cluster.on_patch = lambda: settle(cluster, available=0, progress=STUCK)
+    cluster.on_patch = [list, lambda: settle(cluster, available=0, progress=STUCK)]
     assert failed(file) == (
         f"chat went back to revision 1: image s:1, model {OLD}, and is not well: stuck: no progress"
         " within 45 min: 0 of 1 pods available"
@@ -160,14 +160,17 @@ def test_it_does_not_wait_longer_than_it_is_told(cluster: Kube, file: str) -> No
         body = {"stage": "load", "percent": 5, "remaining_seconds": 900, "message": "x"}
         cluster.answers["chat-1-a:8000/startupz"] = (503, json.dumps(body).encode())
 
-    cluster.on_patch = loads
+    cluster.on_patch = [list, loads]
     said = failed(file, timeout="1s")
     assert "is not well: not done after 1 s: 0 of 1 pods available" in said
     assert said.endswith("chat-1-a: load 5 %, about 15 min to go")
 
 
 def test_somebody_else_who_changes_it_meanwhile_ends_the_wait(cluster: Kube, file: str) -> None:
-    cluster.on_patch = lambda: cluster.lists.update(deployments=[deployment(NEWER, revision=4)])
+    cluster.on_patch = [
+        list,
+        lambda: cluster.lists.update(deployments=[deployment(NEWER, revision=4)]),
+    ]
     assert failed(file).startswith("somebody else changed deployment chat meanwhile: ")
 
 
@@ -180,7 +183,7 @@ def test_a_cluster_that_is_away_for_a_moment_is_asked_again(
         settle(cluster, available=0, progress="ReplicaSetUpdated")
         cluster.happens = [lambda: setattr(cluster, "says", away)]
 
-    cluster.on_patch = blink
+    cluster.on_patch = [list, blink]
     tells: list[str] = []
 
     def tell(line: str) -> None:
@@ -257,7 +260,16 @@ def test_helm_is_told_of_with_the_command_that_mends_its_record(
 ) -> None:
     of_helm(cluster)
     rollback(read(file))
-    assert "helm rollback chat REVISION -n models" in capsys.readouterr().out
+    assert "helm rollback chat REVISION -n models" in capsys.readouterr().err
+
+
+def test_no_field_keeps_our_name_on_it(cluster: Kube, file: str) -> None:
+    """Helm 4 would stop there: Apply failed with 2 conflicts."""
+    there = cluster.lists["deployments"][0]
+    rollback(read(file))
+    assert there["spec"]["template"] == OLDER
+    assert there["metadata"]["managedFields"] == [{"manager": "helm", "operation": "Apply"}]
+    assert there["metadata"]["generation"] == 3
 
 
 def test_as_json_it_says_from_where_to_where(cluster: Kube, file: str, capsys) -> None:

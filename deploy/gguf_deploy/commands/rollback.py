@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 
 from gguf_deploy.commands.status import tell
 from gguf_deploy.connection import Connection, connect
@@ -9,10 +10,10 @@ from gguf_deploy.diagnosis import State
 from gguf_deploy.reading import read_deployment
 from gguf_deploy.rollout import Rollout, find, look, silent_pod
 from gguf_deploy.settings import RollbackSettings
-from gguf_deploy.undo import Undo, helm_note, is_at, patch, undo
+from gguf_deploy.undo import MANAGER, Undo, helm_note, is_at, let_go, patch, undo
 from gguf_deploy.watching import summary, watch
 from gguf_deploy.workload import Deployment
-from gguf_server.errors import ClusterForbids, RollbackFailed
+from gguf_server.errors import ClusterForbids, ClusterRefuses, RollbackFailed
 from gguf_server.tables import show
 
 _SLACK_SECONDS = 30.0  # the cluster speaks first
@@ -27,16 +28,15 @@ def rollback(settings: RollbackSettings) -> None:
         _announce(before.deployment, chosen, settings)
         if not settings.dry_run:
             _carry_out(connection, before, chosen, settings.timeout)
-    note = helm_note(before.deployment)
     if settings.json:
-        print(json.dumps(as_json(before.deployment, chosen, note, done=not settings.dry_run)))
+        print(json.dumps(as_json(before.deployment, chosen, done=not settings.dry_run)))
     elif not settings.dry_run:
-        show(filter(None, [f"{before.deployment.name} answers at {chosen.about}", note]))
+        show([f"{before.deployment.name} answers at {chosen.about}"])
 
 
-def as_json(deployment: Deployment, chosen: Undo, note: str, *, done: bool) -> dict[str, object]:
+def as_json(deployment: Deployment, chosen: Undo, *, done: bool) -> dict[str, object]:
     """For scripts. ``from`` is the revision that was undone."""
-    template = chosen.target.template
+    template, note = chosen.target.template, helm_note(deployment)
     return {
         "name": deployment.name,
         "namespace": deployment.namespace,
@@ -58,11 +58,10 @@ def _announce(deployment: Deployment, chosen: Undo, settings: RollbackSettings) 
 
 def _carry_out(connection: Connection, before: Rollout, chosen: Undo, timeout: float) -> None:
     deployment = before.deployment
-    changes = patch(deployment, chosen.target)
-    changed = read_deployment(
-        connection.patch_deployment(deployment.namespace, deployment.name, changes)
-    )
-    is_over = _is_over(before, changed.generation, chosen)
+    generation = _change(connection, deployment, chosen)
+    if note := helm_note(deployment):
+        tell(note)
+    is_over = _is_over(before, generation, chosen)
     limit = timeout or deployment.deadline_seconds + _SLACK_SECONDS
     watched = watch(connection, deployment, is_over, tell, limit)
     after = watched.rollout
@@ -76,6 +75,17 @@ def _carry_out(connection: Connection, before: Rollout, chosen: Undo, timeout: f
         )
         raise RollbackFailed(msg)
     _ask(connection, after)
+
+
+def _change(connection: Connection, deployment: Deployment, chosen: Undo) -> int:
+    """The generation that it makes."""
+    namespace, name = deployment.namespace, deployment.name
+    changes = patch(deployment, chosen.target)
+    changed = connection.patch_deployment(namespace, name, changes, MANAGER)
+    if changes := let_go(changed):
+        with suppress(ClusterRefuses):  # somebody was faster, which is no harm: --force-conflicts
+            connection.patch_deployment(namespace, name, changes, MANAGER)
+    return read_deployment(changed).generation
 
 
 def _is_over(before: Rollout, generation: int, chosen: Undo) -> Callable[[Rollout], bool]:

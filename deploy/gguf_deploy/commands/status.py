@@ -34,7 +34,7 @@ def status(settings: StatusSettings) -> None:
         print(json.dumps(as_json(rollout), indent=1))
     else:
         show(lines(rollout, time.time()))
-    if not is_well(rollout):
+    if not rollout.verdict.state.is_well:
         if settings.json:
             sys.exit(NotWell.exit_code)
         raise NotWell(f"{found.name} in namespace {namespace} is not well: {summary(rollout)}")
@@ -43,10 +43,6 @@ def status(settings: StatusSettings) -> None:
 def tell(line: str) -> None:
     """What is new, for whoever waits."""
     print(f"gguf-deploy: {printable(line)}", file=sys.stderr, flush=True)
-
-
-def is_well(rollout: Rollout) -> bool:
-    return rollout.verdict.state.is_well and not any(each.trouble for each in rollout.pods)
 
 
 def _is_over(rollout: Rollout) -> bool:
@@ -168,7 +164,7 @@ def as_json(rollout: Rollout) -> dict[str, object]:
     return {
         "name": deployment.name,
         "namespace": deployment.namespace,
-        "well": is_well(rollout),
+        "well": rollout.verdict.state.is_well,
         "state": str(verdict.state),
         "message": verdict.words,
         "since": verdict.since or None,
