@@ -27,8 +27,9 @@ def test_a_load_that_nothing_can_be_said_of_is_told_without_time() -> None:
     assert said(status) == "process 0 %"
 
 
-def test_an_engine_that_is_replaced_tells_why() -> None:
-    status = Status(State.REPLACING, True, False, "load", 0.5, "", 1.0, None, 1, "it stalled", None)
+@pytest.mark.parametrize(("state", "served"), [(State.REPLACING, True), (State.LOADING, False)])
+def test_an_engine_that_is_replaced_tells_why(state: State, served: bool) -> None:
+    status = Status(state, served, False, "load", 0.5, "", 1.0, None, 1, "it stalled", None)
     assert said(status).startswith("load 50 %, it stalled; another one is starting")
 
 

@@ -81,9 +81,10 @@ def test_a_ready_server_says_whether_it_reuses_prefixes():
     assert "prefix_reuse" not in startupz(LOADING).body
 
 
-def test_a_replacement_says_what_happened_to_the_last_engine():
-    assert "SIGKILL" in str(readyz(REPLACING).body["message"])
-    assert readyz(REPLACING).body["restarts"] == 1
+@pytest.mark.parametrize("status", [REPLACING, NEVER_READY_AND_REPLACED])
+def test_a_replacement_says_what_happened_to_the_last_engine(status: Status):
+    assert "SIGKILL" in str(readyz(status).body["message"])
+    assert readyz(status).body["restarts"] == 1
 
 
 def test_health_has_the_bodies_of_llama_server():
