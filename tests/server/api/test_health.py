@@ -117,6 +117,16 @@ async def test_probes_answer_while_the_engine_answers_nobody(http, engine):
     await asyncio.wait(asking)
 
 
+@pytest.mark.parametrize(("status", "closes"), [(READY, False), (DRAINING, True)])
+async def test_a_server_that_drains_sends_each_client_on_with_its_answer(
+    http, engine, status: Status, closes: bool
+):
+    """To whatever server a new connection leads to."""
+    engine.status = status
+    for path in ("/livez", "/v1/models", "/nowhere"):
+        assert ((await http.get(path)).headers.get("connection") == "close") == closes
+
+
 async def test_metrics_and_version_are_served(http):
     metrics = await http.get("/metrics")
     assert metrics.text == "gguf_server_up 1\n"
