@@ -1,6 +1,9 @@
 """What ``gguf-deploy status`` prints, by the real client against an API server of ours."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -313,3 +316,26 @@ def test_watch_ends_where_the_cluster_gives_up_and_when_time_is_up(
         deployment(NEWER, available=0, progress="ProgressDeadlineExceeded")
     ]
     assert "stuck: no progress within 45 min" in unwell(file, watch="on")
+
+
+def test_as_typed_it_ends_with_a_line_and_the_exit_code(cluster: Kube, file: str) -> None:
+    def typed(*words: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "gguf_deploy", *words, "-n", "models", "--kubeconfig", file],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = typed("status", "chat")
+    assert (code, err) == (0, "")
+    assert out.startswith("chat in namespace models: well")
+    is_loading(cluster)
+    code, out, err = typed("status", "chat")
+    assert (code, len(err.splitlines())) == (13, 1)
+    assert err.startswith("gguf-deploy: chat in namespace models is not well: ")
+    code, out, err = typed("rollback", "chat", "--to-revision", "9")
+    assert (code, out) == (13, "")
+    assert err == "gguf-deploy: there is no revision 9 of deployment chat; there are 2, 1\n"

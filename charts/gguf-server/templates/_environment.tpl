@@ -72,8 +72,12 @@
 {{- end }}
 {{- end }}
 
-{{/* Of what fetches: the model's options, the hub's, and the token, which only it sees. */}}
+{{/* Of what fetches: the model's options, the hub's, and the token, which only it sees; {root, waits}
+     as the container is asked for. */}}
 {{- define "gguf-server.environment.fetch" -}}
+{{- $hub := list }}
+{{- if not .waits }}{{ $hub = include "gguf-server.environment.hub" .root | fromYamlArray }}{{ end }}
+{{- with .root }}
 {{- $isVllm := include "gguf-server.engine.isVllm" . }}
 {{- $ours := include "gguf-server.environment.fetch.ours" . | fromYamlArray }}
 {{- $theirs := list }}
@@ -82,7 +86,8 @@
 {{- $theirs = append $theirs (dict "name" $name "value" (toString $value)) }}
 {{- end }}
 {{- end }}
-{{- include "gguf-server.environment.merged" (concat $ours $theirs .Values.fetch.extraEnv) }}
+{{- include "gguf-server.environment.merged" (concat $ours $hub $theirs .Values.fetch.extraEnv) }}
+{{- end }}
 {{- end }}
 
 {{- define "gguf-server.environment.fetch.ours" -}}
@@ -101,6 +106,9 @@
 - name: GGUF_MODELS_DIR
   value: /models
 {{- end }}
+{{- end }}
+
+{{- define "gguf-server.environment.hub" -}}
 {{- with .Values.fetch.endpoint }}
 - name: HF_ENDPOINT
   value: {{ . | quote }}

@@ -14,7 +14,7 @@
 
 {{/* Only of NVIDIA's we know what their memory is called; a DRA claim says it itself. */}}
 {{- define "gguf-server.gpu.choosesNodes" -}}
-{{- if and (include "gguf-server.gpu.isDevicePlugin" .) .Values.gpu.memoryBytes (hasPrefix "nvidia.com/" .Values.gpu.resourceName) }}true{{ end }}
+{{- if and (include "gguf-server.gpu.isDevicePlugin" .) (gt (int64 .Values.gpu.memoryBytes) 0) (hasPrefix "nvidia.com/" .Values.gpu.resourceName) }}true{{ end }}
 {{- end }}
 
 {{/* Labels with the MiB of one GPU (or partition): NVIDIA's feature discovery, Karpenter, EKS. */}}
@@ -31,32 +31,31 @@
 {{/* Terms are alternatives: a node that is yet to be started has only its provider's labels. */}}
 {{- define "gguf-server.gpu.requiredTerms" -}}
 {{- $above := sub (include "gguf-server.gpu.mebibytes" . | int64) 1 | toString | quote }}
-{{- $gpu := .Values.gpu }}
-{{- if ne $gpu.resourceName "nvidia.com/gpu" }}
+{{- if ne $.Values.gpu.resourceName "nvidia.com/gpu" }}
 - matchExpressions:
-    - {key: {{ $gpu.resourceName }}.memory, operator: Gt, values: [{{ $above }}]}
+    - {key: {{ $.Values.gpu.resourceName }}.memory, operator: Gt, values: [{{ $above }}]}
 {{- else }}
 - matchExpressions:
     - {key: nvidia.com/gpu.memory, operator: Gt, values: [{{ $above }}]}
-    {{- if not $gpu.allowShared }}
+    {{- if not $.Values.gpu.allowShared }}
     - {key: nvidia.com/gpu.sharing-strategy, operator: NotIn, values: [time-slicing, mps]}
     {{- end }}
 {{- range $prefix := list "karpenter.k8s.aws" "eks.amazonaws.com" }}
 - matchExpressions: # the name, too: EC2 tells more memory of some than the driver does
     - {key: {{ $prefix }}/instance-gpu-memory, operator: Gt, values: [{{ $above }}]}
-    {{- with $gpu.nodeLabels.aws }}
+    {{- with $.Values.gpu.nodeLabels.aws }}
     - {key: {{ $prefix }}/instance-gpu-name, operator: In, values: {{ toJson . }}}
     {{- end }}
 {{- end }}
-{{- with $gpu.nodeLabels.gke }}
+{{- with $.Values.gpu.nodeLabels.gke }}
 - matchExpressions:
     - {key: cloud.google.com/gke-accelerator, operator: In, values: {{ toJson . }}}
     - {key: cloud.google.com/gke-gpu-partition-size, operator: DoesNotExist}
-    {{- if not $gpu.allowShared }}
+    {{- if not $.Values.gpu.allowShared }}
     - {key: cloud.google.com/gke-max-shared-clients-per-gpu, operator: DoesNotExist}
     {{- end }}
 {{- end }}
-{{- with $gpu.nodeLabels.aks }}
+{{- with $.Values.gpu.nodeLabels.aks }}
 - matchExpressions:
     - {key: karpenter.azure.com/sku-gpu-name, operator: In, values: {{ toJson . }}}
 {{- end }}
@@ -107,7 +106,7 @@ devices:
         deviceClassName: {{ .Values.gpu.deviceClassName }}
         allocationMode: ExactCount
         count: {{ .Values.gpu.count }}
-        {{- if .Values.gpu.memoryBytes }}
+        {{- if gt (int64 .Values.gpu.memoryBytes) 0 }}
         selectors:
           - cel:
               expression: {{ printf "device.capacity[%q].memory.compareTo(quantity(\"%sMi\")) >= 0" .Values.gpu.driverName (include "gguf-server.gpu.mebibytes" .) | squote }}

@@ -64,7 +64,7 @@ args: ["until gguf-server fetch --offline; do sleep 10; done"]
 command: [gguf-server, fetch]
 {{- end }}
 env:
-  {{- include "gguf-server.environment.fetch" $root | nindent 2 }}
+  {{- include "gguf-server.environment.fetch" . | nindent 2 }}
 terminationMessagePolicy: FallbackToLogsOnError
 {{- with $root.Values.fetch.resources }}
 resources:

@@ -24,7 +24,7 @@
 {{- define "gguf-server.fetch.seconds" -}}
 {{- if eq (include "gguf-server.fetch.by" .) "none" -}}
 0
-{{- else if .Values.model.sizeBytes -}}
+{{- else if gt (int64 .Values.model.sizeBytes) 0 -}}
 {{- mul 3 (divf (float64 .Values.model.sizeBytes) 100000000 | ceil | int64) }}
 {{- else -}}
 3600

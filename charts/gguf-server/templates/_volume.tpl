@@ -19,7 +19,7 @@
 {{- define "gguf-server.volume.size" -}}
 {{- if .Values.volume.size -}}
 {{- .Values.volume.size }}
-{{- else if .Values.model.sizeBytes -}}
+{{- else if gt (int64 .Values.model.sizeBytes) 0 -}}
 {{- divf (addf (mulf 2 1.1 (float64 .Values.model.sizeBytes)) 1073741824) 1073741824 | ceil | int64 }}Gi
 {{- else -}}
 50Gi

@@ -62,9 +62,9 @@ def describe(status: Status) -> str:
     match status.state:
         case State.READY:
             return "ready"
-        case State.LOADING:
+        case State.LOADING if not status.reason:
             return f"the model is loading: {_progress(status)}"
-        case State.REPLACING:
+        case State.LOADING | State.REPLACING:
             cause = status.reason or "the engine was lost"
             return f"{cause}; another one is starting: {_progress(status)}"
 
