@@ -131,7 +131,7 @@ def _without_fields(pod: Json) -> Json:
 
 
 def test_other_affinities_stay_as_they_are() -> None:
-    anti = {"preferredDuringSchedulingIgnoredDuringExecution": []}
+    anti: Json = {"preferredDuringSchedulingIgnoredDuringExecution": []}
     found = render({"affinity": {"podAntiAffinity": anti}, "volume": {"type": "ephemeral"}})
     assert found.pod["affinity"] == {"podAntiAffinity": anti}
 

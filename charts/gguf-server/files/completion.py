@@ -12,7 +12,7 @@ LINES = [line.strip() for line in os.environ.get("API_KEYS", "").splitlines()]
 KEY = next((line for line in LINES if line and not line.startswith("#")), "")
 
 
-def ask(path, body=None):
+def ask(path: str, body: object = None) -> dict:
     data = json.dumps(body).encode() if body else None
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
     request = urllib.request.Request(URL + path, data, headers)
