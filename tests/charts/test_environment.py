@@ -35,14 +35,18 @@ def test_what_fetches_has_the_model_s_options_and_the_hub_s() -> None:
         "fetch": {
             "endpoint": "http://hub:8080",
             "environment": {"HTTPS_PROXY": "http://proxy:3128"},
-            "extraEnv": [{"name": "NO_PROXY", "value": "hub"}],
+            "extraEnv": [
+                {"name": "NO_PROXY", "value": "hub"},
+                {"name": "GGUF_MODELS_DIR", "value": "/models/other"},
+            ],
         },
     }
     found = render(values)
     fetch, server = environment(found.fetch), environment(found.server)
     assert fetch["GGUF_MAX_BYTES"] == server["GGUF_MAX_BYTES"] == "22GB"
     expected = {"HF_ENDPOINT": "http://hub:8080", "HTTPS_PROXY": "http://proxy:3128"}
-    assert (expected | {"NO_PROXY": "hub"}).items() <= fetch.items()
+    expected |= {"NO_PROXY": "hub", "GGUF_MODELS_DIR": "/models/other"}
+    assert expected.items() <= fetch.items()
     assert not {"HF_ENDPOINT", "HTTPS_PROXY", "NO_PROXY"} & server.keys()
 
 

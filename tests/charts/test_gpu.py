@@ -73,6 +73,14 @@ def test_a_name_alone_is_not_enough_on_aws() -> None:
     assert admits(pod(60_000, **names), labels(large))
 
 
+def test_a_slice_is_not_what_its_gpu_is_called() -> None:
+    names = {"nodeLabels": {"gke": ["nvidia-h200-141gb"]}}
+    whole = labels(kube.GKE_SLICES)
+    del whole["cloud.google.com/gke-gpu-partition-size"]
+    assert admits(pod(60_000, **names), whole)
+    assert not admits(pod(60_000, **names), labels(kube.GKE_SLICES))
+
+
 def test_shared_gpus_only_where_that_is_wanted() -> None:
     shared = labels(kube.SHARED)
     assert not admits(pod(8_000), shared)

@@ -11,6 +11,7 @@ import yaml
 from gguf_deploy import helm
 from gguf_deploy.hardware import find
 from tests.charts.rendering import CHART, CI_VALUES, Refused, render
+from tests.charts.tools import ROOT
 from tests.deploy.placements import moe_on_l40s
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -80,20 +81,23 @@ def _keys(path: str) -> list[str]:
 
 
 def test_a_value_is_explained() -> None:
-    """By a comment above it, or above the table or the run of values that it is one of."""
+    """By a comment right above it, unless its name says it all."""
     silent, explained = [], False
     for line in (CHART / "values.yaml").read_text().splitlines():
         if re.match(r" *# ", line):
             explained = True
-        elif not line.strip():
+        elif re.match(r" *[A-Za-z]+:", line):
+            if not explained and not _is_plain(line):
+                silent.append(line)
             explained = False
-        elif not explained and re.match(r"(  )?[a-zA-Z]+:", line) and not _is_plain(line):
-            silent.append(line)
     assert silent == []
 
 
 # Kubernetes' own words, or ours that say it all.
 PLAIN = {
+    *("requests", "cpu", "memory", "periodSeconds", "timeoutSeconds", "failureThreshold"),
+    *("interval", "runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "seccompProfile"),
+    *("capabilities", "drop"),
     "replicas",
     "model",
     "image",
@@ -134,7 +138,7 @@ PLAIN = {
 
 
 def _is_plain(line: str) -> bool:
-    return line.partition(":")[0].strip() in PLAIN
+    return line.partition(":")[0].strip() in PLAIN or line.strip() == "type: RuntimeDefault"
 
 
 def closed(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[str]:
@@ -193,6 +197,14 @@ def test_what_is_no_value_is_refused(values: dict[str, Any]) -> None:
 
 def test_an_umbrella_chart_may_have_globals_of_its_own() -> None:
     render({"global": {"storageClass": "fast"}})
+
+
+def test_the_documentation_names_values_that_there_are() -> None:
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    named = set(re.findall(r"\b((?:[a-z][A-Za-z]+\.)+[A-Za-z]+)=", text))
+    assert {"gpu.chooseNodes", "volume.grow"} <= named
+    tables = {path.rpartition(".")[0] for path in paths(VALUES)}
+    assert named <= set(paths(VALUES)) | tables
 
 
 @pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
