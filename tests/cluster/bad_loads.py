@@ -1,8 +1,8 @@
 """Engines that load badly: a Python that is put before the server's own, in a ConfigMap."""
 
-from typing import Any
-
-from tests.cluster.kube import Kube
+from tests.cluster.kube import CHART, Kube, Release
+from tests.cluster.smol import SMALL, values
+from tests.hub.server import Hub
 
 _ENGINE_ONLY = """
 import os, pathlib, sys, time
@@ -43,13 +43,17 @@ CRASHES = """
 """
 
 
-def values_for(kube: Kube, body: str) -> dict[str, Any]:
-    """Values of a release whose engines run ``body`` before they load; the file is made here."""
+def install(kube: Kube, hub: Hub, body: str, **environment: str) -> Release:
+    """A release whose engines run ``body`` before they load."""
     data = {"sitecustomize.py": _ENGINE_ONLY.format(body=body)}
     about = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bad-load"}}
     kube.apply(about | {"data": data})
-    return {
-        "extraVolumes": [{"name": "bad-load", "configMap": {"name": "bad-load"}}],
-        "extraVolumeMounts": [{"name": "bad-load", "mountPath": "/bad-load", "readOnly": True}],
-        "extraEnv": [{"name": "PYTHONPATH", "value": "/bad-load"}],
-    }
+    python = {"name": "PYTHONPATH", "value": "/bad-load"}
+    bad = values(
+        hub,
+        server={"extraEnv": [python], "environment": SMALL | environment},
+        extraVolumes=[{"name": "bad-load", "configMap": {"name": "bad-load"}}],
+        extraVolumeMounts=[{"name": "bad-load", "mountPath": "/bad-load", "readOnly": True}],
+    )
+    kube.helm("install", "bad", str(CHART), values=bad)
+    return Release(kube, "bad")
