@@ -1,4 +1,4 @@
-"""Engines that load badly: a Python that is put before the server's own, in a ConfigMap."""
+"""Engines that load badly: a module that Python runs before anything else, from a ConfigMap."""
 
 from tests.cluster.kube import CHART, Kube, Release
 from tests.cluster.smol import SMALL, values
@@ -14,12 +14,6 @@ if "gguf_server.engine" in sys.orig_argv:
         return load(config, log, on_progress)
     model._load_weights = bad
 """
-# The times that it has started are counted in a file, which outlives an engine.
-_COUNT = """
-        starts = pathlib.Path("/tmp/starts")
-        count = len(starts.read_text()) if starts.exists() else 0
-        starts.write_text("x" * (count + 1))
-"""
 
 
 def slow(seconds: int) -> str:
@@ -30,14 +24,12 @@ def slow(seconds: int) -> str:
 """
 
 
-def stalls(times: int) -> str:
-    return f"""{_COUNT}
-        if count < {times}:
-            on_progress("weights", 0.25)
-            time.sleep(3600)
+GO = "/tmp/go"
+STALLS = f"""
+        on_progress("weights", 0.25)
+        while not pathlib.Path("{GO}").exists():
+            time.sleep(0.1)
 """
-
-
 CRASHES = """
         os.abort()
 """

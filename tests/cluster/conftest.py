@@ -18,7 +18,6 @@ from tests.cluster.smol import smol_hub
 from tests.hub.server import Hub
 
 TAG = "cpu"
-IMAGE = f"gguf-server:{TAG}"
 NEXT_TAG = "next"  # the same image by another name: another version, as far as Kubernetes knows
 _EXISTING = os.environ.get("GGUF_TEST_KUBECONFIG", "")
 _LONGEST_SECONDS = 1800.0  # of the first test, before which everything is built
@@ -43,16 +42,19 @@ def tools() -> Path:
 
 
 @pytest.fixture(scope="package")
-def kubeconfig(tools: Path) -> Iterator[Path]:
+def kubeconfig(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if _EXISTING:
         yield Path(_EXISTING)
         return
-    subprocess.run([ROOT / "scripts" / "images", "cpu"], check=True)
+    identity = tmp_path_factory.mktemp("image") / "id"
+    subprocess.run([ROOT / "scripts" / "images", "cpu", "--iidfile", identity], check=True)
     cluster = take()
     try:
         cluster.start(tools)
-        images.import_image(cluster.layout, ROOT / "scripts" / "docker", IMAGE)
-        images.tag(cluster.layout, IMAGE, f"gguf-server:{NEXT_TAG}")
+        names = (f"gguf-server:{TAG}", f"gguf-server:{NEXT_TAG}")
+        images.import_image(
+            cluster.layout, ROOT / "scripts" / "docker", identity.read_text(), *names
+        )
         yield cluster.layout.kubeconfig
     finally:
         cluster.stop()

@@ -1,5 +1,6 @@
 """kubectl, helm and gguf-deploy, as people call them, in one namespace."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -139,11 +140,11 @@ class Release:
 
     def ask(self, path: str) -> httpx.Response | None:
         """The one pod: no Service sends anything to one that is not ready."""
-        [pod] = self.pods()
-        try:
-            return httpx.get(f"http://{pod['status'].get('podIP', '')}:8000/{path}", timeout=30)
-        except (httpx.TransportError, httpx.InvalidURL):
-            return None
+        for pod in self.pods():
+            if address := pod["status"].get("podIP"):
+                with contextlib.suppress(httpx.TransportError):
+                    return httpx.get(f"http://{address}:8000/{path}", timeout=30)
+        return None
 
     def metric(self, name: str) -> float:
         answer = self.ask("metrics")
