@@ -73,6 +73,11 @@ def test_a_failure_carries_its_reason(probe):
     assert "gave up after 3 crashes" in str(probe(FAILED).body["message"])
 
 
+@pytest.mark.parametrize("status", [REPLACING, NEVER_READY_AND_REPLACED])
+def test_a_load_after_a_loss_carries_what_ended_the_one_before(status: Status):
+    assert startupz(status).body["reason"] == "the engine died of SIGKILL"
+
+
 def test_a_ready_server_says_whether_it_reuses_prefixes():
     assert startupz(READY).body["prefix_reuse"] == "on"
     assert READY.facts is not None
