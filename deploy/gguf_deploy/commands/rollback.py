@@ -15,6 +15,7 @@ from gguf_deploy.workload import Deployment
 from gguf_server.errors import ClusterForbids, ClusterRefuses, RollbackFailed
 from gguf_server.tables import show
 
+_TRIES = 10  # to let go of fields; to keep them is no harm that --force-conflicts does not mend
 _SLACK_SECONDS = 30.0  # the cluster speaks first
 
 
@@ -80,9 +81,13 @@ def _change(connection: Connection, deployment: Deployment, chosen: Undo) -> Non
     namespace, name = deployment.namespace, deployment.name
     changes = patch(deployment, chosen.target)
     changed = connection.patch_deployment(namespace, name, changes, MANAGER)
-    if changes := let_go(changed):
-        with suppress(ClusterRefuses):  # somebody was faster, which is no harm: --force-conflicts
+    for _ in range(_TRIES):  # the controllers write its status meanwhile, which moves the entries
+        if not (changes := let_go(changed)):
+            return
+        with suppress(ClusterRefuses):
             connection.patch_deployment(namespace, name, changes, MANAGER)
+            return
+        changed = connection.deployment(namespace, name) or changed
 
 
 def _is_over(before: Rollout, chosen: Undo) -> Callable[[Rollout], bool]:
