@@ -114,7 +114,10 @@ def test_a_wrong_option_of_build_wheel_is_refused() -> None:
 def test_there_is_no_image_of_another_kind(tmp_path: Path) -> None:
     fake = put(tmp_path, "docker", "exit 0")
     done = call("images", "tpu", DOCKER=str(fake))
-    assert (done.returncode, done.stderr) == (2, "images: there is no image tpu; there is cpu\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "images: there is no image tpu; there are cpu and cuda\n",
+    )
 
 
 @pytest.mark.parametrize(
