@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @cache
 def has_cuda_wheel() -> bool:
-    wheel = [ROOT / "scripts" / "build-wheel", "--portable", "--cuda", CUDA_ARCHS, "--cached"]
+    wheel = [str(ROOT / "scripts" / "build-wheel"), "--portable", "--cuda", CUDA_ARCHS, "--cached"]
     return subprocess.run(wheel, capture_output=True, check=False).returncode == 0
 
 
