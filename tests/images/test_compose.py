@@ -150,8 +150,7 @@ def test_a_plan_is_merged_into_the_files(new_project: New, make: Callable[[], Pl
     assert server["environment"]["GGUF_CONTEXT" if placement.gpu else "GGUF_SLOTS"]
     assert fetch["environment"]["HF_TOKEN_PATH"], "what the plan does not say stays"
     assert server["depends_on"]["fetch"]["condition"] == "service_completed_successfully"
-    seconds = placement.startup.compose_start_period_seconds
-    assert server["healthcheck"]["start_period"] in (f"{seconds}s", f"{seconds // 60}m0s")
+    assert set(server["healthcheck"]) == {"interval", "timeout", "retries", "start_period"}
     plan = server["environment"]["GGUF_PLAN"].replace("$$", "$")
     assert loads(plan) == placement
 

@@ -154,7 +154,7 @@ def test_without_a_model_it_says_so_in_one_line(engine: Engine, image: str) -> N
     done = engine.run(image)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert "MODEL_NAME=org/repo" in line
+    assert "set MODEL_NAME" in line
 
 
 def test_nothing_is_inside_that_only_a_build_needs(engine: Engine, image: str) -> None:

@@ -146,7 +146,7 @@ class Settings(SourceSettings):
     def check(self) -> None:
         """What no single option can know."""
         if not self.model and not (cache_dir() / "models" / EMBEDDED_MODEL).exists():  # an image
-            msg = "there is no model to serve; name one: MODEL_NAME=org/repo, or serve org/repo"
+            msg = "there is no model to serve; set MODEL_NAME, or: gguf-server serve org/repo"
             raise SettingsError(msg)
         slot_ids = self.slots + self.retained_prefixes
         if slot_ids > MAX_SLOT_IDS:

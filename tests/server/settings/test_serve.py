@@ -248,7 +248,7 @@ def test_without_a_model_and_without_the_embedded_one_it_says_what_to_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(SettingsError, match="no model to serve; name one: MODEL_NAME=org/repo"):
+    with pytest.raises(SettingsError, match="no model to serve; set MODEL_NAME"):
         Settings.read({}, {})
     assert Settings.read({}, {"MODEL_NAME": "org/repo"}).model == "org/repo"
 
