@@ -120,7 +120,7 @@ def test_gpus_are_named_by_number_and_get_machine_code() -> None:
 
 def test_a_wheel_that_is_not_there_is_not_compiled_where_only_asked_for(tmp_path: Path) -> None:
     options = ("--portable", "--cuda", "90", "--cached")
-    done = call("build-wheel", *options, XDG_CACHE_HOME=str(tmp_path))
+    done = call("build-wheel", *options, XDG_CACHE_HOME=str(tmp_path), PYTHON="/none")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
