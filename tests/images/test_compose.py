@@ -231,7 +231,7 @@ def test_containers_may_do_little(project: Project) -> None:
 
 
 def test_a_stop_lets_an_answer_be_finished(project: Project, hub: Hub) -> None:
-    patient = {"GGUF_DRAIN_GRACE_SECONDS": "90", "STOP_GRACE_PERIOD": "100s"}
+    patient = {"GGUF_DRAIN_GRACE_SECONDS": "240", "STOP_GRACE_PERIOD": "250s"}  # a busy machine
     project.environment(**_settings(hub), **patient)
     project.up()
     url = project.url()
