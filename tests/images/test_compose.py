@@ -235,7 +235,7 @@ def test_a_stop_lets_an_answer_be_finished(project: Project, hub: Hub) -> None:
     project.environment(**_settings(hub), **patient)
     project.up()
     url = project.url()
-    asked = _request(max_tokens=300, ignore_eos=True, stream=True)
+    asked = _request(max_tokens=150, ignore_eos=True, stream=True)
     with httpx.stream("POST", f"{url}/v1/chat/completions", **asked, timeout=120) as answer:
         lines = answer.iter_lines()
         until(lambda: "content" in next(lines), "the answer has begun")

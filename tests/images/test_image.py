@@ -88,7 +88,7 @@ def test_it_serves_as_a_user_that_a_cluster_made_up(start: Start, smol: tuple[st
 def test_at_sigterm_open_requests_are_finished(start: Start, smol: tuple[str, ...]) -> None:
     container = start(*HARDENED, *smol, "--env", "GGUF_DRAIN_GRACE_SECONDS=90")  # a busy machine
     container.wait_until_ready()
-    body = {"prompt": "Once", "max_tokens": 120, "stream": True, "ignore_eos": True}
+    body = {"prompt": "Once", "max_tokens": 60, "stream": True, "ignore_eos": True}
     url = f"{container.url}/v1/completions"
     with httpx.stream("POST", url, json=body, timeout=HANG_SECONDS) as answer:
         lines = answer.iter_lines()
