@@ -3,7 +3,7 @@ HOST = 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-docker test-cluster check format images bench lock clean
+.PHONY: help run test test-docker test-cluster check format images image-cuda bench lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ format: ## Format, and mend what the linter can mend
 
 images: ## Build the image gguf-server:cpu
 	@scripts/images
+
+image-cuda: ## Build the image gguf-server:cuda; CUDA_ARCHS=90 for one GPU architecture, else hours
+	@scripts/images cuda
 
 bench: ## Run the benchmarks; ARGS goes to them
 	@scripts/setup dev && exec scripts/bench $(ARGS)

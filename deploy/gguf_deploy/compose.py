@@ -1,23 +1,29 @@
 """An override for ``compose.yaml`` that carries a ``Placement`` out."""
 
 from gguf_deploy.environment import environment
-from gguf_deploy.plan_file import Instead, plan_file
-from gguf_server.models.placement import Placement
+from gguf_deploy.plan_file import Block, Instead, plan_file
+from gguf_server.models.placement import Placement, dumps
+from gguf_server.settings.declared import environment_name
 
 _STOP_GRACE_SECONDS = 45  # the server lets open requests finish for 30, then stops its engine
 
 
 def document(placement: Placement) -> dict[str, object]:
-    """The one-shot service ``fetch``, and ``server``."""
+    """The one-shot service ``fetch``, and ``server``.
+
+    The plan itself goes along as a variable: Compose has no file of its own for a container with a
+    read-only root.
+    """
     variables = {name: _literal(value) for name, value in environment(placement).items()}
+    plan = {environment_name("plan"): Block(_literal(dumps(placement)))}
     server: dict[str, object] = {
-        "environment": variables,
         "healthcheck": {"start_period": f"{placement.startup.compose_start_period_seconds}s"},
         "stop_grace_period": f"{_STOP_GRACE_SECONDS}s",
     }
     if placement.gpu is not None:
         gpus = {"driver": "nvidia", "count": placement.gpu.count, "capabilities": ["gpu"]}
         server["deploy"] = {"resources": {"reservations": {"devices": Instead([gpus])}}}
+    server["environment"] = variables | plan
     fetch = {"environment": {"MODEL_NAME": variables["MODEL_NAME"]}}
     return {"services": {"fetch": fetch, "server": server}}
 

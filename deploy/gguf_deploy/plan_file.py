@@ -15,6 +15,12 @@ class Instead(list[object]):
     """A sequence that Compose takes instead of the one in the file below, not after it."""
 
 
+class Block(str):
+    """Text that keeps its lines."""
+
+    __slots__ = ()
+
+
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # has no types
     """Quotes more: 1e9 and y are text to PyYAML, and a number and a yes to Go's parsers."""
 
@@ -59,9 +65,14 @@ def _text(dumper: _Dumper, value: str) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
+def _block(dumper: _Dumper, value: Block) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|")
+
+
 def _instead(dumper: _Dumper, value: Instead) -> yaml.Node:
     return dumper.represent_sequence("!override", value)
 
 
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(Block, _block)
 _Dumper.add_representer(Instead, _instead)

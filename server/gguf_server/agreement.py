@@ -21,15 +21,25 @@ def read_plan(settings: Settings) -> Placement | None:
     """
     if not settings.plan:
         return None
-    path = Path(settings.plan)
-    try:
-        placement = loads(path.read_text("utf-8"))
-    except (OSError, UnicodeError) as exc:
-        raise SettingsError(f"--plan {path} cannot be read: {exc}") from None
+    placement = loads(_text(settings.plan))
     _check_model(settings, placement.model)
     for line in differences(settings, placement):
         _log.warning("%s", line)
     return placement
+
+
+def _text(plan: str) -> str:
+    """Of the file; or the plan itself, where a container cannot be given a file."""
+    if _is_document(plan):
+        return plan
+    try:
+        return Path(plan).read_text("utf-8")
+    except (OSError, UnicodeError) as exc:
+        raise SettingsError(f"--plan {plan} cannot be read: {exc}") from None
+
+
+def _is_document(plan: str) -> bool:
+    return plan.lstrip().startswith("{")
 
 
 def differences(settings: Settings, placement: Placement) -> list[str]:
@@ -52,8 +62,9 @@ def planned_bytes(placement: Placement) -> tuple[int, ...]:
 
 def _check_model(settings: Settings, model: PlacedModel) -> None:
     if not _is_same(settings, model):
+        plan = "the plan" if _is_document(settings.plan) else f"--plan {settings.plan}"
         msg = (
-            f"--plan {settings.plan} is for {model.reference}, not {settings.source}; make one for"
+            f"{plan} is for {model.reference}, not {settings.source}; make one for"
             f" this model: gguf-deploy plan {settings.source} --format json"
         )
         raise InvalidPlan(msg)

@@ -1,12 +1,17 @@
 """An override that Compose takes as it is."""
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 import yaml
 from msgspec.structs import replace
 
 from gguf_deploy.compose import text
-from gguf_server.models.placement import Placement
+from gguf_server.models.placement import Placement, loads
 from gguf_server.settings.serve import Settings
 from tests.deploy.placements import (
+    ALL,
     COMMIT,
     dense_on_cpu,
     experts_on_cpu_with_two_gpus,
@@ -23,8 +28,8 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]  # has no types
 Loader.add_constructor("!override", Loader.construct_sequence)
 
 
-def services(placement: Placement) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = yaml.load(text(placement, command=COMMAND), Loader)[
+def services(placement: Placement) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.load(text(placement, command=COMMAND), Loader)[
         "services"
     ]
     return found
@@ -32,7 +37,9 @@ def services(placement: Placement) -> dict[str, dict[str, object]]:
 
 def test_services_of_a_moe_on_one_gpu() -> None:
     model = f"acme/moe-8x3b-gguf@{COMMIT}:Q8_0"
-    assert services(moe_on_l40s()) == {
+    found = services(moe_on_l40s())
+    assert found["server"]["environment"].pop("GGUF_PLAN")
+    assert found == {
         "fetch": {"environment": {"MODEL_NAME": model}},
         "server": {
             "environment": {
@@ -74,9 +81,16 @@ def test_a_dollar_is_a_dollar() -> None:
     assert found["fetch"]["environment"] == {"MODEL_NAME": "/models/$$HOME/small: one.gguf"}
 
 
+@pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
+def test_the_plan_itself_goes_along(make: Callable[[], Placement]) -> None:
+    placement = make()
+    plan = services(placement)["server"]["environment"]["GGUF_PLAN"]
+    assert loads(plan.replace("$$", "$")) == placement
+    assert "  GGUF_PLAN: |\n" in text(placement, command=COMMAND), "for people to read"
+
+
 def test_open_requests_are_finished_before_the_container_is_killed() -> None:
     grace = services(moe_on_l40s())["server"]["stop_grace_period"]
-    assert isinstance(grace, str)
     settings = Settings()
     assert int(grace[:-1]) > settings.drain_delay_seconds + settings.drain_grace_seconds
 

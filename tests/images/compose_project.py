@@ -39,8 +39,9 @@ class Project:
 
     def override(self, text: str) -> None:
         """One more file, after the others."""
-        (self.place / "override.yaml").write_text(text)
-        self._files.append("override.yaml")
+        name = f"override-{len(self._files)}.yaml"
+        (self.place / name).write_text(text)
+        self._files.append(name)
 
     def files(self, *names: str) -> None:
         """These, not the ones for a CPU."""

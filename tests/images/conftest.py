@@ -6,7 +6,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ BASE = "debian:bookworm-slim"
 HANG_SECONDS = 120.0
 BUILD_SECONDS = 1500.0  # also where the wheel has to be compiled
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
+CUDA_ARCHS = os.environ.get("CUDA_ARCHS", "90")  # one is enough to test with
 # What a careful cluster allows: nothing but a temporary directory.
 HARDENED = (
     *("--read-only", "--tmpfs", "/tmp"),
@@ -33,6 +34,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("docker") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(BUILD_SECONDS + HANG_SECONDS))
+
+
+@cache
+def has_cuda_wheel() -> bool:
+    wheel = [str(ROOT / "scripts" / "build-wheel"), "--portable", "--cuda", CUDA_ARCHS, "--cached"]
+    return subprocess.run(wheel, capture_output=True, check=False).returncode == 0
+
+
+_left_out: list[Path] = []
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """The image for GPUs is tested where its engine is compiled: that takes too long to be done
+    for tests. ``scripts/ci-cuda`` does it, or says what it does instead.
+    """
+    if collection_path.name != "test_cuda_image.py" or has_cuda_wheel():
+        return None
+    _left_out.append(collection_path)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _left_out:
+        terminalreporter.line("gguf-server:cuda was not tested: CUDA=1 scripts/ci-cuda compiles it")
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -179,15 +204,21 @@ def docker() -> str:
 def image(docker: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Built from this tree, in seconds where nothing changed. By its identity: the name IMAGE may
     meanwhile be given to what another checkout builds."""
-    identity = tmp_path_factory.mktemp("image") / "id"
-    build_image("--iidfile", str(identity))
+    return build("cpu", tmp_path_factory.mktemp("image"))
+
+
+def build(kind: str, directory: Path) -> str:
+    identity = directory / "id"
+    build_image("--iidfile", str(identity), kind=kind)
     return identity.read_text()
 
 
-def build_image(*arguments: str, check: bool = True, **environ: str) -> Completed:
+def build_image(
+    *arguments: str, kind: str = "cpu", check: bool = True, **environ: str
+) -> Completed:
     done = subprocess.run(
-        [ROOT / "scripts" / "images", "cpu", *arguments],
-        env={**os.environ, **environ},
+        [ROOT / "scripts" / "images", kind, *arguments],
+        env={**os.environ, "CUDA_ARCHS": CUDA_ARCHS, **environ},
         capture_output=True,
         text=True,
         timeout=BUILD_SECONDS,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,9 +13,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from gguf_deploy.compose import text
-from gguf_server.models.placement import Placement
+from gguf_server.models.measurement import Knobs
+from gguf_server.models.placement import Placement, loads
 from gguf_server.settings.environment import cache_dir
 from gguf_server.settings.serve import EMBEDDED_MODEL
 from tests.deploy import placements
@@ -147,7 +150,9 @@ def test_a_plan_is_merged_into_the_files(new_project: New, make: Callable[[], Pl
     assert server["environment"]["GGUF_CONTEXT" if placement.gpu else "GGUF_SLOTS"]
     assert fetch["environment"]["HF_TOKEN_PATH"], "what the plan does not say stays"
     assert server["depends_on"]["fetch"]["condition"] == "service_completed_successfully"
-    assert server["healthcheck"]["test"][-1] == "/readyz"
+    assert set(server["healthcheck"]) == {"interval", "timeout", "retries", "start_period"}
+    plan = server["environment"]["GGUF_PLAN"].replace("$$", "$")
+    assert loads(plan) == placement
 
 
 def test_what_is_in_env_reaches_the_server_and_the_token_only_the_fetch(new_project: New) -> None:
@@ -184,8 +189,7 @@ def test_vllm_takes_the_server_s_place(new_project: New) -> None:
     assert {key: vllm[key] for key in same} == {key: server[key] for key in same}
     assert vllm["networks"]["default"]["aliases"] == ["server"]
     assert vllm["volumes"][0]["source"] == server["volumes"][0]["source"] == "models"
-    probes = [each["healthcheck"].pop("test")[-1] for each in (server, vllm)]
-    assert probes == ["/readyz", "/health"]
+    assert "/health" in vllm["healthcheck"].pop("test")[-1]
     assert vllm["healthcheck"] == server["healthcheck"]
 
 
@@ -227,11 +231,11 @@ def test_containers_may_do_little(project: Project) -> None:
 
 
 def test_a_stop_lets_an_answer_be_finished(project: Project, hub: Hub) -> None:
-    patient = {"GGUF_DRAIN_GRACE_SECONDS": "90", "STOP_GRACE_PERIOD": "100s"}
+    patient = {"GGUF_DRAIN_GRACE_SECONDS": "240", "STOP_GRACE_PERIOD": "250s"}  # a busy machine
     project.environment(**_settings(hub), **patient)
     project.up()
     url = project.url()
-    asked = _request(max_tokens=300, ignore_eos=True, stream=True)
+    asked = _request(max_tokens=150, ignore_eos=True, stream=True)
     with httpx.stream("POST", f"{url}/v1/chat/completions", **asked, timeout=120) as answer:
         lines = answer.iter_lines()
         until(lambda: "content" in next(lines), "the answer has begun")
@@ -242,6 +246,35 @@ def test_a_stop_lets_an_answer_be_finished(project: Project, hub: Hub) -> None:
     assert stopping.returncode == 0
     state = project.state("server")
     assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+
+
+def test_a_server_is_as_its_plan_says(project: Project, hub: Hub) -> None:
+    project.override(text(_smol(hub), command="gguf-deploy plan org/smol --format compose"))
+    project.up()
+    assert _answer(project)["choices"]
+    assert not any("the plan counted with" in line for line in project.log("server"))
+
+
+def test_another_s_plan_is_refused(project: Project, hub: Hub) -> None:
+    project.override(text(_smol(hub), command="gguf-deploy plan org/smol --format compose"))
+    other = {"services": {"server": {"restart": "no", "environment": {"MODEL_NAME": "org/gated"}}}}
+    project.override(yaml.safe_dump(other))
+    project.do("up", "--detach", "server")
+    until(lambda: project.state("server")["Status"] == "exited", "it has ended")
+    assert project.state("server")["ExitCode"] == 11
+    assert "the plan is for org/smol@" in project.log("server")[-1]
+
+
+def test_health_is_asked_for_over_https_where_that_is_what_there_is(
+    project: Project, hub: Hub
+) -> None:
+    shutil.copytree(ROOT / "tests" / "server" / "tls", project.place / "tls")
+    project.override('services: {server: {volumes: ["./tls:/tls:ro"]}}')
+    files = {"GGUF_TLS_CERT": "/tls/cert.pem", "GGUF_TLS_KEY": "/tls/key.pem"}
+    project.environment(**_settings(hub), **files)
+    project.up()
+    https = project.url().replace("http://", "https://")
+    assert httpx.get(f"{https}/readyz", verify=False).status_code == 200
 
 
 def test_an_engine_that_is_killed_comes_back(project: Project) -> None:
@@ -374,6 +407,15 @@ def _refusal(project: Project, *, exit_code: int) -> str:
 
 def _settings(hub: Hub) -> dict[str, str]:
     return {"MODEL_NAME": MODEL, "HF_ENDPOINT": hub.endpoint}
+
+
+def _smol(hub: Hub) -> Placement:
+    """A plan for what the hub has: on a CPU, as these projects run it."""
+    placement = placements.dense_on_cpu()
+    reference = f"{MODEL}@{hub.repositories[MODEL].refs['main']}:Q8_0"
+    model = replace(placement.model, reference=reference, name=MODEL)
+    knobs = Knobs(context_tokens=1024, slots=1)
+    return replace(placement, model=model, knobs=knobs)
 
 
 def _request(**more: object) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The scripts around the image, as far as they need no Docker Engine."""
 
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ Completed = subprocess.CompletedProcess[str]
 
 def call(script: str, *arguments: str, **environ: str) -> Completed:
     return subprocess.run(
-        [SCRIPTS / script, *arguments],
+        [str(SCRIPTS / script), *arguments],
         env={**os.environ, "DOCKER": "", **environ},
         capture_output=True,
         text=True,
@@ -106,6 +108,54 @@ def test_a_portable_build_is_for_avx2_and_nothing_newer() -> None:
         assert "-DGGML_AVX512=OFF" in flags
 
 
+def test_gpus_are_named_by_number_and_get_machine_code() -> None:
+    flags = call("cuda-flags", "75;90").stdout.split()
+    assert "-DCMAKE_CUDA_ARCHITECTURES=75-real;90-real" in flags
+    assert "-DGGML_CUDA_NO_VMM=ON" in flags, "else nothing starts without a driver"
+    for wrong in ("", "75 90", "75,90", ";75", "75;", "sm_90"):
+        done = call("cuda-flags", wrong)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("cuda-flags: architectures are numbers with a ; between")
+
+
+def test_a_wheel_that_is_not_there_is_not_compiled_where_only_asked_for(tmp_path: Path) -> None:
+    options = ("--portable", "--cuda", "90", "--cached")
+    done = call("build-wheel", *options, XDG_CACHE_HOME=str(tmp_path), PYTHON="/none")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.fixture
+def ci_cuda(tmp_path: Path) -> Callable[..., Completed]:
+    """The script among others that only say that they were called."""
+    directory = tmp_path / "scripts"
+
+    def run(*, has_wheel: bool, **environ: str) -> Completed:
+        put(directory, "build-wheel", f"test $3 = 90 && test $4 = --cached && exit {1 - has_wheel}")
+        put(directory, "images", 'echo "images $* $CUDA_ARCHS"')
+        put(directory, "cuda-toolkit", "echo no toolkit >&2", "exit 1")
+        shutil.copy(SCRIPTS / "ci-cuda", directory)
+        return call(str(directory / "ci-cuda"), **{"CUDA": "", "CUDA_ARCHS": ""} | environ)
+
+    return run
+
+
+def test_ci_builds_the_image_for_gpus_where_its_engine_is_compiled(ci_cuda) -> None:
+    done = ci_cuda(has_wheel=True)
+    assert done.returncode == 0, done.stderr
+    said, image = done.stdout.splitlines()
+    assert said.startswith("ci-cuda: gguf-server:cuda for architecture 90 is built here")
+    assert image == "images cuda 90"
+    assert ci_cuda(has_wheel=False, CUDA="1").stdout.endswith("images cuda 90\n")
+
+
+def test_ci_says_that_it_only_proves_the_toolkit_and_fails_where_that_fails(ci_cuda) -> None:
+    done = ci_cuda(has_wheel=False)
+    assert done.returncode == 1
+    [said] = done.stdout.splitlines()
+    assert said.startswith("ci-cuda: no engine for GPUs is compiled here; CUDA=1 does. Instead ")
+    assert done.stderr == "no toolkit\n"
+
+
 def test_a_wrong_option_of_build_wheel_is_refused() -> None:
     done = call("build-wheel", "--protable")
     assert (done.returncode, done.stderr) == (2, "build-wheel: there is no option --protable\n")
@@ -114,7 +164,10 @@ def test_a_wrong_option_of_build_wheel_is_refused() -> None:
 def test_there_is_no_image_of_another_kind(tmp_path: Path) -> None:
     fake = put(tmp_path, "docker", "exit 0")
     done = call("images", "tpu", DOCKER=str(fake))
-    assert (done.returncode, done.stderr) == (2, "images: there is no image tpu; there is cpu\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "images: there is no image tpu; there are cpu and cuda\n",
+    )
 
 
 @pytest.mark.parametrize(

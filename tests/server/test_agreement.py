@@ -67,6 +67,17 @@ def test_a_plan_for_another_model_is_refused(plan: Path, model: str) -> None:
         read_plan(settings(plan, model))
 
 
+def test_a_plan_may_be_given_itself_instead_of_its_file(placement: Placement) -> None:
+    def given(model: str) -> Settings:
+        return Settings(model=model, plan="\n" + dumps(placement), context=8192)
+
+    assert read_plan(given(REFERENCE)) == placement
+    with pytest.raises(InvalidPlan, match=f"^the plan is for {REFERENCE}, not acme/other; make"):
+        read_plan(given("acme/other"))
+    with pytest.raises(InvalidPlan, match="this is no plan"):
+        read_plan(Settings(model="acme/other", plan="{"))
+
+
 def test_options_that_are_not_as_planned_are_told(plan: Path, placement: Placement, caplog) -> None:
     changed = settings(plan, slots=16, cache_type_k="q8_0")
     expected = sorted(

@@ -18,13 +18,17 @@ COMMANDS = {"gguf-server", "gguf-deploy"}
 SOURCES = {".c", ".h", ".hpp", ".lib", ".a", ".pxd", ".pxi", ".pyx", ".pyi"}
 # Its symbols are five times its code. Libraries patched for their wheel do not survive it.
 STRIPPED = ("uvloop",)
-# A second, asynchronous copy of the client, see unused.txt; numpy's for building and testing.
+# A second, asynchronous copy of the client, see unused.txt; numpy's for building and testing; what
+# is for compiling with CUDA, and a BLAS that nobody links to.
 UNUSED = (
     "kubernetes/aio",
     "numpy/_core/_*_tests.*.so",
     "numpy/_core/_simd.*.so",
     "numpy/distutils",
     "numpy/f2py",
+    "nvidia/cu13/include",
+    "nvidia/cu13/lib/cmake",
+    "nvidia/cu13/lib/libnvblas.so*",
 )
 # Generated, and most of it documentation: 58 MB become 19 when only code is left of it.
 CODE_ONLY = ("kubernetes/client",)

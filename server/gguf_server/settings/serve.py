@@ -101,7 +101,9 @@ class Settings(SourceSettings):
         "ask llama.cpp before loading whether the memory is enough: on, off",
         "WORD",
     )
-    plan: str = option("", str, "the plan it was deployed by, JSON of gguf-deploy plan", "FILE")
+    plan: str = option(
+        "", str, "the plan it was deployed by: JSON of gguf-deploy plan, or a file of it", "PLAN"
+    )
     threads: int = option(0, whole(0), "CPU threads for decode; 0: all usable", "N")
     threads_batch: int = option(0, whole(0), "CPU threads for prefill; 0: as --threads", "N")
     flash_attention: str = word("auto", FlashAttention, "flash attention")
@@ -139,6 +141,9 @@ class Settings(SourceSettings):
 
     def check(self) -> None:
         """What no single option can know."""
+        if not self.model and not (cache_dir() / "models" / EMBEDDED_MODEL).exists():  # an image
+            msg = "there is no model to serve; set MODEL_NAME, or: gguf-server serve org/repo"
+            raise SettingsError(msg)
         slot_ids = self.slots + self.retained_prefixes
         if slot_ids > MAX_SLOT_IDS:
             msg = f"--slots and --retained-prefixes make {slot_ids}; at most {MAX_SLOT_IDS}"

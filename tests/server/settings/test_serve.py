@@ -245,6 +245,15 @@ def test_without_a_model_the_embedded_one_is_served(monkeypatch: pytest.MonkeyPa
     assert settings.model_name == EMBEDDED_MODEL.removesuffix(".gguf")
 
 
+def test_without_a_model_and_without_the_embedded_one_it_says_what_to_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(SettingsError, match="no model to serve; set MODEL_NAME"):
+        Settings.read({}, {})
+    assert Settings.read({}, {"MODEL_NAME": "org/repo"}).model == "org/repo"
+
+
 def test_a_model_is_found_from_home_and_by_the_engine_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     settings = Settings(model="~/a.gguf")
