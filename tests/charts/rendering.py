@@ -2,7 +2,9 @@
 
 import functools
 import json
+import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ MODEL = {"name": "org/repo", "revision": COMMIT}
 NAME, NAMESPACE = "llm", "models"
 FULLNAME = "llm-gguf-server"
 NEWEST, OLDEST = "1.37", "1.29"
+
+_DEFINED = '{{{{- define "notes" }}}}{}{{{{ end }}}}'
+_AS_OBJECT = 'notes: {{ include "notes" . | toJson }}'
 
 Json = dict[str, Any]
 
@@ -83,14 +88,19 @@ def render(
     return Rendered([each for each in yaml.safe_load_all(text) if each])
 
 
-def notes(values: Json | None = None, *files: Path, helm_version: str = "4") -> str:
+def notes(values: Json | None = None, helm_version: str = "4") -> str:
+    """``helm template`` leaves them out, and ``install`` may ask a cluster: so as an object."""
     given = values or {}
-    if not files:
-        given = given | {"model": MODEL | given.get("model", {})}
-    command = ["install", NAME, str(CHART), "--dry-run=client", "--output", "json"]
-    flags = [flag for file in files for flag in ("--values", str(file))]
-    found = _helm([*command, *flags, "--values", "-"], json.dumps(given), helm_version)
-    text: str = json.loads(found)["info"]["notes"]
+    given = given | {"model": MODEL | given.get("model", {})}
+    with tempfile.TemporaryDirectory() as there:
+        chart = Path(there) / "gguf-server"
+        shutil.copytree(CHART, chart)
+        content = (CHART / "templates" / "NOTES.txt").read_text()
+        (chart / "templates" / "_notes.tpl").write_text(_DEFINED.format(content))
+        (chart / "templates" / "notes.yaml").write_text(_AS_OBJECT)
+        command = ["template", NAME, str(chart), "--show-only", "templates/notes.yaml"]
+        found = _helm([*command, "--values", "-"], json.dumps(given), helm_version)
+    text: str = yaml.safe_load(found)["notes"]
     return text
 
 

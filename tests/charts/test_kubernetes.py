@@ -101,4 +101,6 @@ def test_names_are_short_enough_whatever_the_release_is_called(release: str) -> 
     }
     found = [each["metadata"]["name"] for each in render(values, release=release).objects]
     assert max(map(len, found)) <= 63
-    assert len(set(found)) == 6, "one of all that are named alike, and five with an end of their own"
+    assert len(set(found)) == 6, (
+        "one of all that are named alike, and five with an end of their own"
+    )

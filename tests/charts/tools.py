@@ -22,9 +22,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-CACHE = (
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gguf-server" / "charts"
-)
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gguf-server" / "charts"
 HELM_VERSIONS = ("3", "4")
 _WHEELS = {"3": "v33", "4": "v37"}
 

@@ -8,7 +8,8 @@ import urllib.request
 
 URL = os.environ["URL"]
 SECONDS = float(os.environ["SECONDS"])
-KEY = next((line for line in os.environ.get("API_KEYS", "").split() if line[0] != "#"), "")
+LINES = [line.strip() for line in os.environ.get("API_KEYS", "").splitlines()]
+KEY = next((line for line in LINES if line and not line.startswith("#")), "")
 
 
 def ask(path, body=None):

@@ -14,7 +14,7 @@
 
 {{/* Only of NVIDIA's we know what their memory is called; a DRA claim says it itself. */}}
 {{- define "gguf-server.gpu.choosesNodes" -}}
-{{- if and (include "gguf-server.gpu.isDevicePlugin" .) (gt (int64 .Values.gpu.memoryBytes) 0) (hasPrefix "nvidia.com/" .Values.gpu.resourceName) }}true{{ end }}
+{{- if and (include "gguf-server.gpu.isDevicePlugin" .) .Values.gpu.chooseNodes (gt (int64 .Values.gpu.memoryBytes) 0) (hasPrefix "nvidia.com/" .Values.gpu.resourceName) }}true{{ end }}
 {{- end }}
 
 {{/* Labels with the MiB of one GPU (or partition): NVIDIA's feature discovery, Karpenter, EKS. */}}

@@ -6,7 +6,7 @@
 
 {{/* The release's pods in Prometheus, whoever found them. */}}
 {{- define "gguf-server.load.selector" -}}
-namespace="{{ .Release.Namespace }}", pod=~"{{ include "gguf-server.fullname" . }}-[a-z0-9]+-[a-z0-9]+"
+namespace="{{ .Release.Namespace }}", pod=~"{{ include "gguf-server.fullname" . }}-[a-z0-9]+-[a-z0-9]{5}"
 {{- end }}
 
 {{- define "gguf-server.load.behavior" -}}

@@ -19,5 +19,5 @@
 {{- define "gguf-server.network.egress" -}}
 {{- $hub := list }}
 {{- if eq .by (include "gguf-server.fetch.by" .root) }}{{ $hub = include "gguf-server.network.hub" .root | fromYamlArray }}{{ end }}
-{{- toYaml (concat $hub .root.Values.networkPolicy.extraEgress) }}
+{{- with concat $hub .root.Values.networkPolicy.extraEgress }}{{ toYaml . }}{{ else }}[]{{ end }}
 {{- end }}
