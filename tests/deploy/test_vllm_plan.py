@@ -10,7 +10,7 @@ from gguf_deploy.hardware import GPUS
 from gguf_deploy.offers import catalogue_offers
 from gguf_deploy.startup import parse_storage, startup
 from gguf_deploy.vllm_plan import VllmPlan, best, compose_override, helm_values, trials, vllm_plan
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 from gguf_server.models.safetensors import Safetensors
 
 COMMIT = "1e10" + "7" * 36
