@@ -1,0 +1,172 @@
+"""Planned models on 200 nodes of eight kinds of GPU. The scheduler is the real one, and so is the
+chart; of the nodes there is what they say of themselves.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.conftest import remove, require_cluster
+from tests.cluster.fake_nodes import CLASS, FAKE, KIND, KINDS, FakeNode, fake_nodes
+from tests.cluster.kube import CHART, Json, Kube
+from tests.cluster.models import MODELS, hub_of_models, repository
+from tests.hub.server import Hub
+
+pytestmark = pytest.mark.cluster
+require_cluster()
+
+MIB = 1 << 20
+NOWHERE = "llama-70b-bf16"
+PLACED = [name for name in MODELS if name != NOWHERE]
+ON_SOME_ONLY = [name for name in PLACED if name not in ("smollm2-135m", "smollm2-1.7b", "llama-8b")]
+VOLUME = {"storageClassName": CLASS}
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """One namespace, and nodes; ``kube`` is in it."""
+
+    kube: Kube
+    nodes: dict[str, FakeNode]
+    hub: Hub
+    home: Path
+
+    def plan(self, name: str, *options: str) -> Json:
+        """The values that gguf-deploy writes, as they are."""
+        told = subprocess.run(
+            [sys.executable, "-m", "gguf_deploy", "plan", repository(name), "--format", "helm"]
+            + [*MODELS[name].options, *options],
+            env=self.hub.environment(self.home, KUBECONFIG=str(self.kube.kubeconfig)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 0, told.stderr
+        values: Json = yaml.safe_load(told.stdout)
+        return values
+
+    def install(self, instance: str, values: Json, **more: Any) -> None:
+        """``more`` replaces values, or parts of them."""
+        merged = dict(values)
+        for key, value in {"volume": VOLUME, **more}.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+        self.kube.helm("install", instance, str(CHART), values=merged)
+
+    def pods(self, instance: str) -> list[Json]:
+        return self.kube.list("pods", f"app.kubernetes.io/instance={instance}")
+
+    def bound(self, instance: str, count: int = 1) -> list[FakeNode]:
+        """Where its pods are, once so many have a node."""
+
+        def found() -> list[str]:
+            pods = self.pods(instance)
+            return [each["spec"]["nodeName"] for each in pods if "nodeName" in each["spec"]]
+
+        self.kube.until(lambda: len(found()) >= count, f"{count} of {instance} have a node")
+        return [self.nodes[name] for name in found()]
+
+    def refused(self, instance: str) -> str:
+        """What the scheduler says of a pod that no node takes."""
+
+        def found() -> list[str]:
+            return [
+                condition["message"]
+                for pod in self.pods(instance)
+                for condition in pod["status"].get("conditions", [])
+                if condition.get("reason") == "Unschedulable"
+            ]
+
+        self.kube.until(found, f"the scheduler refuses {instance}")
+        return found()[0]
+
+    def status(self, instance: str) -> str:
+        return self.kube.deploy("status", instance).stdout
+
+    def free(self) -> dict[str, int]:
+        """GPUs, by node."""
+        found = Counter({node.name: node.kind.count for node in self.nodes.values()})
+        for pod in json.loads(self.kube.kubectl("get", "pods", "-A", "-o", "json").stdout)["items"]:
+            for container in pod["spec"]["containers"]:
+                count = container.get("resources", {}).get("limits", {}).get("nvidia.com/gpu", 0)
+                found[pod["spec"].get("nodeName", "")] -= int(count)
+        return found
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    new_namespace: Callable[[], Kube], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    kube = new_namespace()
+    with hub_of_models(folder) as hub, fake_nodes(kube, folder) as nodes:
+        yield Fleet(kube, nodes, hub, folder / "home")
+        remove(kube, wait=True)
+
+
+@pytest.fixture(scope="module")
+def planned(fleet: Fleet) -> Iterator[Callable[[str], Json]]:
+    """The values of each model; all are made side by side."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        plans: dict[str, Future[Json]] = {name: pool.submit(fleet.plan, name) for name in MODELS}
+        yield lambda name: plans[name].result()
+
+
+def holds(node: FakeNode, values: Json) -> bool:
+    """By what the driver says, whatever the labels do; and by the names that the plan allows."""
+    gpu = values["gpu"]
+    return node.kind.mib * MIB >= gpu["memoryBytes"] and node.kind.count >= gpu["count"]
+
+
+def kinds_that_hold(values: Json) -> set[str]:
+    nodes = [FakeNode("", kind, "metal") for kind in KINDS]
+    return {node.kind.name for node in nodes if holds(node, values)}
+
+
+def on(*kinds: str) -> Json:
+    """Affinity to these kinds only: as if no others were there."""
+    term = {"matchExpressions": [{"key": KIND, "operator": "In", "values": list(kinds)}]}
+    required = {"nodeSelectorTerms": [term]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_a_planned_model_is_on_the_smallest_gpu_that_holds_it(
+    fleet: Fleet, planned: Callable[[str], Json], name: str
+) -> None:
+    values = planned(name)
+    fleet.install(name, values)
+    [node] = fleet.bound(name)
+    assert holds(node, values)
+    free = fleet.free()
+    smaller = [
+        other.name
+        for other in fleet.nodes.values()
+        if (other.source, other.kind.mib < node.kind.mib) == (node.source, True)
+        and holds(other, values)
+        and free[other.name] >= values["gpu"]["count"]
+    ]
+    assert not smaller, f"{name} is on {node.kind.name}"
+
+
+@pytest.mark.parametrize("name", ON_SOME_ONLY)
+def test_with_only_smaller_gpus_free_it_has_no_node(
+    fleet: Fleet, planned: Callable[[str], Json], name: str
+) -> None:
+    """Whoever labelled them."""
+    values = planned(name)
+    small = {kind.name for kind in KINDS} - kinds_that_hold(values)
+    assert small
+    instance = f"small-{name}"
+    fleet.install(instance, values, affinity=on(*small))
+    fleet.refused(instance)
+    assert not any("nodeName" in pod["spec"] for pod in fleet.pods(instance))
