@@ -78,9 +78,8 @@ def new_namespace(tools: Path, kubeconfig: Path) -> Iterator[Callable[[], Kube]]
         yield new
 
 
-def remove(kube: Kube, *, wait: bool = False) -> None:
-    words = ("--ignore-not-found", f"--wait={str(wait).lower()}")
-    kube.kubectl("delete", "namespace", kube.namespace, *words)
+def remove(kube: Kube) -> None:
+    kube.kubectl("delete", "namespace", kube.namespace, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture

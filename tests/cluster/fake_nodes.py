@@ -81,11 +81,7 @@ class FakeNode:
             "kind": "Node",
             "metadata": {"name": self.name, "labels": ours | labels(self.kind, self.source)},
             "spec": {"taints": [GPU_TAINT]},
-            "status": {
-                "allocatable": room,
-                "capacity": room,
-                "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
-            },
+            "status": {"allocatable": room, "capacity": room},
         }
 
     def slice(self) -> Json:
@@ -195,6 +191,7 @@ def _kwok(kube: Kube, log: Path) -> Iterator[None]:
         *("setpriv", "--pdeathsig", "KILL", go_tools("kwok") / "kwok"),
         *("--kubeconfig", kube.kubeconfig, "--config", _STAGES),
         *("--manage-nodes-with-label-selector", FAKE, "--node-lease-duration-seconds", "40"),
+        *("--node-port", "0"),  # nobody asks it for logs
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)

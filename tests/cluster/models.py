@@ -44,7 +44,7 @@ def _llama_70b(kind: int) -> Synthetic:
 _8B = _llama(Sizes(32, 4096, 32, 8, 128, 14336, 128_256, Q8_0))
 MODELS: Mapping[str, Model] = {
     "smollm2-135m": Model(_llama(Sizes(30, 576, 9, 3, 64, 1536, 49_152, Q8_0))),
-    "smollm2-1.7b": Model(_llama(Sizes(24, 2048, 32, 32, 64, 8192, 49_152, Q8_0))),
+    "smollm2-1b7": Model(_llama(Sizes(24, 2048, 32, 32, 64, 8192, 49_152, Q8_0))),
     "llama-8b": Model(_8B),
     # More than a T4 has, and less than EC2 says that it has.
     "llama-8b-busy": Model(_8B, options=("--parallel", "13")),

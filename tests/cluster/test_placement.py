@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.conftest import remove, require_cluster
-from tests.cluster.fake_nodes import CLASS, FAKE, KIND, KINDS, FakeNode, fake_nodes
+from tests.cluster.conftest import require_cluster
+from tests.cluster.fake_nodes import CLASS, KIND, KINDS, FakeNode, fake_nodes
 from tests.cluster.kube import CHART, Json, Kube
 from tests.cluster.models import MODELS, hub_of_models, repository
 from tests.hub.server import Hub
@@ -26,10 +26,24 @@ pytestmark = pytest.mark.cluster
 require_cluster()
 
 MIB = 1 << 20
+PLAN = (sys.executable, "-m", "gguf_deploy", "plan", "--format", "helm")
 NOWHERE = "llama-70b-bf16"
 PLACED = [name for name in MODELS if name != NOWHERE]
-ON_SOME_ONLY = [name for name in PLACED if name not in ("smollm2-135m", "smollm2-1.7b", "llama-8b")]
+ON_SOME_ONLY = [name for name in PLACED if name not in ("smollm2-135m", "smollm2-1b7", "llama-8b")]
 VOLUME = {"storageClassName": CLASS}
+
+
+def plan(name: str, environment: Mapping[str, str], *options: str) -> Json:
+    done = subprocess.run(
+        [*PLAN, repository(name), *MODELS[name].options, *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    values: Json = yaml.safe_load(done.stdout)
+    return values
 
 
 @dataclass(frozen=True)
@@ -38,22 +52,6 @@ class Fleet:
 
     kube: Kube
     nodes: dict[str, FakeNode]
-    hub: Hub
-    home: Path
-
-    def plan(self, name: str, *options: str) -> Json:
-        """The values that gguf-deploy writes, as they are."""
-        told = subprocess.run(
-            [sys.executable, "-m", "gguf_deploy", "plan", repository(name), "--format", "helm"]
-            + [*MODELS[name].options, *options],
-            env=self.hub.environment(self.home, KUBECONFIG=str(self.kube.kubeconfig)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert told.returncode == 0, told.stderr
-        values: Json = yaml.safe_load(told.stdout)
-        return values
 
     def install(self, instance: str, values: Json, **more: Any) -> None:
         """``more`` replaces values, or parts of them."""
@@ -102,29 +100,42 @@ class Fleet:
         return found
 
 
-@pytest.fixture(scope="module")
-def fleet(
-    new_namespace: Callable[[], Kube], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    kube = new_namespace()
-    with hub_of_models(folder) as hub, fake_nodes(kube, folder) as nodes:
-        yield Fleet(kube, nodes, hub, folder / "home")
-        remove(kube, wait=True)
+Planned = Callable[[str], Json]
 
 
 @pytest.fixture(scope="module")
-def planned(fleet: Fleet) -> Iterator[Callable[[str], Json]]:
-    """The values of each model; all are made side by side."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fleet")
+
+
+@pytest.fixture(scope="module")
+def hub_of_headers(folder: Path) -> Iterator[Hub]:
+    with hub_of_models(folder) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def planned(hub_of_headers: Hub, folder: Path) -> Iterator[Planned]:
+    """The values of each model, as gguf-deploy writes them; all are made side by side."""
+    environment = hub_of_headers.environment(folder / "home")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        plans: dict[str, Future[Json]] = {name: pool.submit(fleet.plan, name) for name in MODELS}
+        plans = {name: pool.submit(plan, name, environment) for name in MODELS}
         yield lambda name: plans[name].result()
+
+
+@pytest.fixture(scope="module")
+def fleet(planned: Planned, new_namespace: Callable[[], Kube], folder: Path) -> Iterator[Fleet]:
+    """``planned`` only to be at work meanwhile."""
+    kube = new_namespace()
+    with fake_nodes(kube, folder) as nodes:
+        yield Fleet(kube, nodes)
+        kube.kubectl("delete", "namespace", kube.namespace, "--timeout=60s", check=False)
 
 
 def holds(node: FakeNode, values: Json) -> bool:
     """By what the driver says, whatever the labels do; and by the names that the plan allows."""
     gpu = values["gpu"]
-    return node.kind.mib * MIB >= gpu["memoryBytes"] and node.kind.count >= gpu["count"]
+    return bool(node.kind.mib * MIB >= gpu["memoryBytes"] and node.kind.count >= gpu["count"])
 
 
 def kinds_that_hold(values: Json) -> set[str]:
@@ -141,7 +152,7 @@ def on(*kinds: str) -> Json:
 
 @pytest.mark.parametrize("name", PLACED)
 def test_a_planned_model_is_on_the_smallest_gpu_that_holds_it(
-    fleet: Fleet, planned: Callable[[str], Json], name: str
+    fleet: Fleet, planned: Planned, name: str
 ) -> None:
     values = planned(name)
     fleet.install(name, values)
@@ -160,7 +171,7 @@ def test_a_planned_model_is_on_the_smallest_gpu_that_holds_it(
 
 @pytest.mark.parametrize("name", ON_SOME_ONLY)
 def test_with_only_smaller_gpus_free_it_has_no_node(
-    fleet: Fleet, planned: Callable[[str], Json], name: str
+    fleet: Fleet, planned: Planned, name: str
 ) -> None:
     """Whoever labelled them."""
     values = planned(name)
