@@ -6,7 +6,7 @@ keeps pods without a GPU away. Sources: tests/deploy/kube.py and gguf_deploy/har
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ from tests.deploy.kube import GPU_TAINT, discovered
 
 NUM_NODES = 200
 FAKE, KIND = "gguf-tests/fake", "gguf-tests/gpu"  # labels of ours: all nodes, and those of a kind
-CLASS = "gguf-tests"  # of volumes that all nodes reach
+CLASS = "gguf-tests"  # of volumes that all nodes reach, and of devices
+_DRIVER = "gpu.nvidia.com"
 _NUM_VOLUMES = 40  # used once each
+_CLUSTER_WIDE = ("nodes", "persistentvolumes", "storageclasses", "resourceslices", "deviceclasses")
 _STAGES = Path(__file__).with_name("kwok.yaml")
 
 
@@ -70,9 +72,13 @@ class FakeNode:
     kind: Kind
     source: str
 
+    @property
+    def has_plugin(self) -> bool:
+        return self.source != "dra"
+
     def document(self, *, has_plugin: bool = True) -> Json:
-        """As kubelets make them; without its device plugin a node has no GPUs yet."""
-        count = self.kind.count if has_plugin and self.source != "dra" else 0
+        """As kubelets make them; until its device plugin runs a node has no GPUs."""
+        count = self.kind.count if has_plugin and self.has_plugin else 0
         ours = {FAKE: "yes", KIND: self.kind.name, "kubernetes.io/hostname": self.name}
         room = {"cpu": "96", "memory": f"{self.kind.host_mib}Mi", "pods": "110"}
         room |= {"nvidia.com/gpu": str(count)} if count else {}
@@ -93,7 +99,7 @@ class FakeNode:
             "kind": "ResourceSlice",
             "metadata": {"name": self.name, "labels": {FAKE: "yes"}},
             "spec": {
-                "driver": "gpu.nvidia.com",
+                "driver": _DRIVER,
                 "nodeName": self.name,
                 "pool": {"name": self.name, "generation": 1, "resourceSliceCount": 1},
                 "devices": [device],
@@ -164,17 +170,18 @@ def fake_nodes(kube: Kube, folder: Path) -> Iterator[dict[str, FakeNode]]:
     nodes = fleet()
     with _kwok(kube, folder / "kwok.log"):
         try:
-            kube.apply(*_storage())
-            kube.kubectl("create", "--filename", "-", given=_list(nodes))
+            kube.apply(*_classes(), *_volumes())
+            documents = [node.document() for node in nodes]
+            slices = [node.slice() for node in nodes if node.source == "dra"]
+            kube.kubectl("create", "--filename", "-", given=_list([*documents, *slices]))
             kube.until(lambda: _num_usable(kube) == NUM_NODES, "the fake nodes can be used")
             yield {node.name: node for node in nodes}
         finally:
-            for kind in ("nodes", "persistentvolumes", "storageclasses", "resourceslices"):
+            for kind in _CLUSTER_WIDE:
                 kube.kubectl("delete", kind, "--selector", FAKE, "--wait=false", check=False)
 
 
-def _list(nodes: Sequence[FakeNode]) -> str:
-    items = [node.document() for node in nodes]
+def _list(items: Sequence[Json]) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
@@ -203,26 +210,35 @@ def _kwok(kube: Kube, log: Path) -> Iterator[None]:
         process.wait()
 
 
-def _storage() -> list[Json]:
-    """A file server that all nodes would reach; nobody mounts it."""
-    ours: Mapping[str, str] = {FAKE: "yes"}
-    found: list[Json] = [
-        {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "StorageClass",
-            "metadata": {"name": CLASS, "labels": ours},
-            "provisioner": "kubernetes.io/no-provisioner",
-            "volumeBindingMode": "WaitForFirstConsumer",
-        }
-    ]
-    spec = {
-        "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
-        "capacity": {"storage": "8Ti"},
-        "nfs": {"server": "192.0.2.1", "path": "/"},
-        "storageClassName": CLASS,
+def _classes() -> list[Json]:
+    about = {"name": CLASS, "labels": {FAKE: "yes"}}
+    storage = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": about,
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer",
     }
+    devices = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "DeviceClass",
+        "metadata": about,
+        "spec": {"selectors": [{"cel": {"expression": f'device.driver == "{_DRIVER}"'}}]},
+    }
+    return [storage, devices]
+
+
+def _volumes() -> Iterator[Json]:
+    """Of a file server that all nodes would reach; nobody mounts them."""
     for number in range(_NUM_VOLUMES):
-        about = {"name": f"{CLASS}-{number}", "labels": ours}
-        volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": about, "spec": spec}
-        found.append(volume)
-    return found
+        yield {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": f"{CLASS}-{number}", "labels": {FAKE: "yes"}},
+            "spec": {
+                "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+                "capacity": {"storage": "8Ti"},
+                "nfs": {"server": "192.0.2.1", "path": "/"},
+                "storageClassName": CLASS,
+            },
+        }

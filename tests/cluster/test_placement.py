@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.cluster.conftest import require_cluster
-from tests.cluster.fake_nodes import CLASS, KIND, KINDS, FakeNode, fake_nodes
+from tests.cluster.fake_nodes import CLASS, FAKE, KIND, KINDS, FakeNode, fake_nodes
 from tests.cluster.kube import CHART, Json, Kube
 from tests.cluster.models import MODELS, hub_of_models, repository
 from tests.hub.server import Hub
@@ -31,6 +31,7 @@ NOWHERE = "llama-70b-bf16"
 PLACED = [name for name in MODELS if name != NOWHERE]
 ON_SOME_ONLY = [name for name in PLACED if name not in ("smollm2-135m", "smollm2-1b7", "llama-8b")]
 VOLUME = {"storageClassName": CLASS}
+SHARED_VOLUME = VOLUME | {"accessModes": ["ReadWriteMany"]}
 
 
 def plan(name: str, environment: Mapping[str, str], *options: str) -> Json:
@@ -56,7 +57,7 @@ class Fleet:
     def install(self, instance: str, values: Json, **more: Any) -> None:
         """``more`` replaces values, or parts of them."""
         merged = dict(values)
-        for key, value in {"volume": VOLUME, **more}.items():
+        for key, value in ({"volume": VOLUME} | more).items():
             merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
         self.kube.helm("install", instance, str(CHART), values=merged)
 
@@ -133,7 +134,7 @@ def fleet(planned: Planned, new_namespace: Callable[[], Kube], folder: Path) -> 
 
 
 def holds(node: FakeNode, values: Json) -> bool:
-    """By what the driver says, whatever the labels do; and by the names that the plan allows."""
+    """By what the driver says, whatever the labels do."""
     gpu = values["gpu"]
     return bool(node.kind.mib * MIB >= gpu["memoryBytes"] and node.kind.count >= gpu["count"])
 
@@ -162,7 +163,8 @@ def test_a_planned_model_is_on_the_smallest_gpu_that_holds_it(
     smaller = [
         other.name
         for other in fleet.nodes.values()
-        if (other.source, other.kind.mib < node.kind.mib) == (node.source, True)
+        if other.source == node.source
+        and other.kind.mib < node.kind.mib
         and holds(other, values)
         and free[other.name] >= values["gpu"]["count"]
     ]
@@ -181,3 +183,80 @@ def test_with_only_smaller_gpus_free_it_has_no_node(
     fleet.install(instance, values, affinity=on(*small))
     fleet.refused(instance)
     assert not any("nodeName" in pod["spec"] for pod in fleet.pods(instance))
+
+
+def test_all_that_hold_it_are_taken_and_no_other(fleet: Fleet, planned: Planned) -> None:
+    """By as many pods as there is room for, and one more, which has to wait."""
+    values = planned("deepseek-671b")
+    free, count = fleet.free(), values["gpu"]["count"]
+    able = [node for node in fleet.nodes.values() if node.has_plugin and holds(node, values)]
+    room = sum(free[node.name] // count for node in able)
+    assert room > len(able)
+    fleet.install("many", values, replicas=room + 1, volume=SHARED_VOLUME)
+    bound = fleet.bound("many", room)
+    assert {node.name for node in bound} == {node.name for node in able}
+    fleet.refused("many")
+    assert len(fleet.bound("many", room)) == room
+    assert "large enough but taken: 143771 MiB on node fake-" in fleet.status("many")
+
+
+def test_what_no_node_holds_waits_and_status_tells_of_the_largest(
+    fleet: Fleet, planned: Planned
+) -> None:
+    fleet.install(NOWHERE, planned(NOWHERE))
+    fleet.refused(NOWHERE)
+    told = fleet.status(NOWHERE)
+    assert "needs 145.6 GiB on each of 1 GPU; the largest is 143771 MiB on node fake-" in told
+
+
+def test_a_node_started_for_it_is_known_by_its_cloud_s_labels_alone(
+    fleet: Fleet, planned: Planned
+) -> None:
+    """As when Karpenter scales from zero: GPUs come once the device plugin runs."""
+    node = FakeNode("fake-from-zero", KINDS[3], "karpenter new")
+    kube = fleet.kube
+    here = {"kubernetes.io/hostname": node.name}
+    fleet.install("from-zero", planned("moe-8x3b"), nodeSelector=here)
+    fleet.refused("from-zero")
+    kube.apply(node.document(has_plugin=False))
+    kube.until(
+        lambda: "Insufficient nvidia.com/gpu" in fleet.refused("from-zero"),
+        "only the GPU is missing",
+    )
+    status = {"status": node.document()["status"]}
+    patch = ("--subresource", "status", "--patch", json.dumps(status))
+    kube.kubectl("patch", "node", node.name, *patch)
+    fleet.nodes[node.name] = node
+    assert fleet.bound("from-zero") == [node]
+
+
+def test_a_plan_for_the_cluster_is_for_a_gpu_that_is_there(
+    fleet: Fleet, hub_of_headers: Hub, folder: Path
+) -> None:
+    """The catalogue's cheapest for it is of a kind that no node has."""
+    here = {"KUBECONFIG": str(fleet.kube.kubeconfig)}
+    environment = hub_of_headers.environment(folder / "home", **here)
+    values = plan("moe-8x3b", environment, "--cluster")
+    fleet.install("for-the-cluster", values)
+    [node] = fleet.bound("for-the-cluster")
+    assert holds(node, values)
+    assert values["gpu"]["name"] in kinds_that_hold(values)
+
+
+def test_a_claim_gets_only_a_device_whose_memory_holds_it(fleet: Fleet, planned: Planned) -> None:
+    """Dynamic resource allocation: one GPU of each kind is published."""
+    values = planned("moe-8x3b")
+    gpu = {"mode": "dra", "deviceClassName": CLASS}
+    kinds = kinds_that_hold(values)
+    count = len(kinds) + 1
+    fleet.install("claims", values, gpu=gpu, replicas=count, volume=SHARED_VOLUME)
+    bound = fleet.bound("claims", len(kinds))
+    assert {(node.kind.name, node.source) for node in bound} == {(name, "dra") for name in kinds}
+    assert "cannot allocate all claims" in fleet.refused("claims")
+    assert len(fleet.bound("claims", len(kinds))) == len(kinds)
+
+
+def test_a_pod_without_a_gpu_takes_none_of_their_nodes(fleet: Fleet) -> None:
+    model = {"model": {"name": "gguf-tests/any"}}
+    fleet.install("without", model, nodeSelector={FAKE: "yes"})
+    assert "untolerated taint" in fleet.refused("without")
