@@ -16,10 +16,11 @@ from tests.cluster.kube import Json, Kube
 from tests.deploy.kube import GPU_TAINT, discovered
 
 NUM_NODES = 200
-FAKE, KIND = "gguf-tests/fake", "gguf-tests/gpu"  # labels of ours: all nodes, and those of a kind
+# Labels of ours: all of them have the first; which GPU, and who labels it.
+FAKE, KIND, SOURCE = "gguf-tests/fake", "gguf-tests/gpu", "gguf-tests/source"
 CLASS = "gguf-tests"  # of volumes that all nodes reach, and of devices
 _DRIVER = "gpu.nvidia.com"
-_NUM_VOLUMES = 40  # used once each
+_NUM_VOLUMES = 24  # used once each
 _CLUSTER_WIDE = ("nodes", "persistentvolumes", "storageclasses", "resourceslices", "deviceclasses")
 _STAGES = Path(__file__).with_name("kwok.yaml")
 
@@ -79,7 +80,8 @@ class FakeNode:
     def document(self, *, has_plugin: bool = True) -> Json:
         """As kubelets make them; until its device plugin runs a node has no GPUs."""
         count = self.kind.count if has_plugin and self.has_plugin else 0
-        ours = {FAKE: "yes", KIND: self.kind.name, "kubernetes.io/hostname": self.name}
+        ours = {FAKE: "yes", KIND: self.kind.name, SOURCE: self.source.replace(" ", "-")}
+        ours["kubernetes.io/hostname"] = self.name
         room = {"cpu": "96", "memory": f"{self.kind.host_mib}Mi", "pods": "110"}
         room |= {"nvidia.com/gpu": str(count)} if count else {}
         return {

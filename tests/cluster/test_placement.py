@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.cluster.conftest import require_cluster
-from tests.cluster.fake_nodes import CLASS, FAKE, KIND, KINDS, FakeNode, fake_nodes
+from tests.cluster.fake_nodes import CLASS, FAKE, KIND, KINDS, SOURCE, FakeNode, fake_nodes
 from tests.cluster.kube import CHART, Json, Kube
 from tests.cluster.models import MODELS, hub_of_models, repository
 from tests.hub.server import Hub
@@ -30,6 +30,8 @@ PLAN = (sys.executable, "-m", "gguf_deploy", "plan", "--format", "helm")
 NOWHERE = "llama-70b-bf16"
 PLACED = [name for name in MODELS if name != NOWHERE]
 ON_SOME_ONLY = [name for name in PLACED if name not in ("smollm2-135m", "smollm2-1b7", "llama-8b")]
+BY_AFFINITY = "didn't match Pod's node affinity/selector"
+NO_GPU = "Insufficient nvidia.com/gpu"
 VOLUME = {"storageClassName": CLASS}
 SHARED_VOLUME = VOLUME | {"accessModes": ["ReadWriteMany"]}
 
@@ -74,19 +76,18 @@ class Fleet:
         self.kube.until(lambda: len(found()) >= count, f"{count} of {instance} have a node")
         return [self.nodes[name] for name in found()]
 
-    def refused(self, instance: str) -> str:
-        """What the scheduler says of a pod that no node takes."""
+    def wait_until_refused(self, instance: str, why: str) -> None:
+        """One of its pods has no node, and this is among the scheduler's reasons."""
 
-        def found() -> list[str]:
-            return [
-                condition["message"]
+        def said() -> str:
+            return " ".join(
+                condition.get("message", "")
                 for pod in self.pods(instance)
                 for condition in pod["status"].get("conditions", [])
                 if condition.get("reason") == "Unschedulable"
-            ]
+            )
 
-        self.kube.until(found, f"the scheduler refuses {instance}")
-        return found()[0]
+        self.kube.until(lambda: why in said(), f"{instance} is refused: {why}")
 
     def status(self, instance: str) -> str:
         return self.kube.deploy("status", instance).stdout
@@ -171,6 +172,17 @@ def test_a_planned_model_is_on_the_smallest_gpu_that_holds_it(
     assert not smaller, f"{name} is on {node.kind.name}"
 
 
+@pytest.mark.parametrize("source", ["metal", "karpenter-new"])
+def test_the_smallest_of_models_is_on_the_smallest_gpu_by_its_memory_alone(
+    fleet: Fleet, planned: Planned, source: str
+) -> None:
+    """GKE's and Azure's nodes are chosen by name."""
+    instance = f"tiny-{source}"
+    fleet.install(instance, planned("smollm2-135m"), nodeSelector={SOURCE: source})
+    [node] = fleet.bound(instance)
+    assert node.kind == KINDS[0]
+
+
 @pytest.mark.parametrize("name", ON_SOME_ONLY)
 def test_with_only_smaller_gpus_free_it_has_no_node(
     fleet: Fleet, planned: Planned, name: str
@@ -181,7 +193,7 @@ def test_with_only_smaller_gpus_free_it_has_no_node(
     assert small
     instance = f"small-{name}"
     fleet.install(instance, values, affinity=on(*small))
-    fleet.refused(instance)
+    fleet.wait_until_refused(instance, BY_AFFINITY)
     assert not any("nodeName" in pod["spec"] for pod in fleet.pods(instance))
 
 
@@ -195,7 +207,7 @@ def test_all_that_hold_it_are_taken_and_no_other(fleet: Fleet, planned: Planned)
     fleet.install("many", values, replicas=room + 1, volume=SHARED_VOLUME)
     bound = fleet.bound("many", room)
     assert {node.name for node in bound} == {node.name for node in able}
-    fleet.refused("many")
+    fleet.wait_until_refused("many", NO_GPU)
     assert len(fleet.bound("many", room)) == room
     assert "large enough but taken: 143771 MiB on node fake-" in fleet.status("many")
 
@@ -204,7 +216,7 @@ def test_what_no_node_holds_waits_and_status_tells_of_the_largest(
     fleet: Fleet, planned: Planned
 ) -> None:
     fleet.install(NOWHERE, planned(NOWHERE))
-    fleet.refused(NOWHERE)
+    fleet.wait_until_refused(NOWHERE, BY_AFFINITY)
     told = fleet.status(NOWHERE)
     assert "needs 145.6 GiB on each of 1 GPU; the largest is 143771 MiB on node fake-" in told
 
@@ -217,12 +229,9 @@ def test_a_node_started_for_it_is_known_by_its_cloud_s_labels_alone(
     kube = fleet.kube
     here = {"kubernetes.io/hostname": node.name}
     fleet.install("from-zero", planned("moe-8x3b"), nodeSelector=here)
-    fleet.refused("from-zero")
+    fleet.wait_until_refused("from-zero", BY_AFFINITY)
     kube.apply(node.document(has_plugin=False))
-    kube.until(
-        lambda: "Insufficient nvidia.com/gpu" in fleet.refused("from-zero"),
-        "only the GPU is missing",
-    )
+    fleet.wait_until_refused("from-zero", NO_GPU)
     status = {"status": node.document()["status"]}
     patch = ("--subresource", "status", "--patch", json.dumps(status))
     kube.kubectl("patch", "node", node.name, *patch)
@@ -252,11 +261,11 @@ def test_a_claim_gets_only_a_device_whose_memory_holds_it(fleet: Fleet, planned:
     fleet.install("claims", values, gpu=gpu, replicas=count, volume=SHARED_VOLUME)
     bound = fleet.bound("claims", len(kinds))
     assert {(node.kind.name, node.source) for node in bound} == {(name, "dra") for name in kinds}
-    assert "cannot allocate all claims" in fleet.refused("claims")
+    fleet.wait_until_refused("claims", "cannot allocate all claims")
     assert len(fleet.bound("claims", len(kinds))) == len(kinds)
 
 
 def test_a_pod_without_a_gpu_takes_none_of_their_nodes(fleet: Fleet) -> None:
     model = {"model": {"name": "gguf-tests/any"}}
     fleet.install("without", model, nodeSelector={FAKE: "yes"})
-    assert "untolerated taint" in fleet.refused("without")
+    fleet.wait_until_refused("without", "untolerated taint")
