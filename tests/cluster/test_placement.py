@@ -242,7 +242,7 @@ def test_a_node_started_for_it_is_known_by_its_cloud_s_labels_alone(
 def test_a_plan_for_the_cluster_is_for_a_gpu_that_is_there(
     fleet: Fleet, hub_of_headers: Hub, folder: Path
 ) -> None:
-    """The catalogue's cheapest for it is of a kind that no node has."""
+    """The catalogue's smallest for it is of a kind that no node has."""
     here = {"KUBECONFIG": str(fleet.kube.kubeconfig)}
     environment = hub_of_headers.environment(folder / "home", **here)
     values = plan("moe-8x3b", environment, "--cluster")
