@@ -24,6 +24,8 @@ Json = Mapping[str, Any]
 _PAGE = 500  # as kubectl
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _GONE = 401, 403, 404, 409, 410
 _INVALID = (400, 409, 422)
+_POD_SECONDS = 10.0  # the longest silence of one pod; others wait for it
+_SILENCE = 504  # as a gateway says it
 _ANONYMOUS = "system:anonymous"
 _CONNECTION = re.compile(r"HTTPS?Connection(Pool)?\([^)]*\): ")  # says the address once more
 _LONGEST = 200  # letters of what somebody else says
@@ -140,11 +142,19 @@ class Connection:
         """GET through the API server, which reaches what is not ready too.
 
         ``pod`` is ``name:port`` or ``https:name:port``. An answer of the API server itself, such as
-        that nothing listens there, is an answer too.
+        that nothing listens there, is an answer too, and so is silence.
         """
         ask = self._of("CoreV1Api").connect_get_namespaced_pod_proxy_with_path
-        where = {"name": pod, "namespace": namespace, "path": path.lstrip("/")}
-        return self._answer(ask, ("get", "pods/proxy"), namespace, where)
+        where = {
+            "name": pod,
+            "namespace": namespace,
+            "path": path.lstrip("/"),
+            "_request_timeout": tuple(min(_POD_SECONDS, each) for each in self._patience),
+        }
+        try:
+            return self._answer(ask, ("get", "pods/proxy"), namespace, where)
+        except ClusterUnreachable:
+            return Answer(_SILENCE, b"")
 
     def log(
         self, namespace: str, pod: str, container: str, *, lines: int, previous: bool = False
@@ -213,7 +223,7 @@ class Connection:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
         try:
-            answer = ask(**query, _preload_content=False, _request_timeout=self._patience)
+            answer = ask(**{"_request_timeout": self._patience, **query}, _preload_content=False)
             return bytes(answer.data)
         except (HTTPError, OSError) as exc:
             raise self._silence(exc) from None

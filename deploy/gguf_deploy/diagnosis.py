@@ -98,7 +98,8 @@ def judge(deployment: Deployment, revisions: Sequence[Revision]) -> Verdict:
         wanted = deployment.wanted
         return Verdict(State.WELL, f"{wanted} of {wanted} pods ready", since)
     was_done = progressing and progressing.reason == "NewReplicaSetAvailable"
-    return Verdict(State.DEGRADED if was_done else State.PROGRESSING, counts, since)
+    lost = was_done and deployment.wanted == deployment.updated == deployment.total
+    return Verdict(State.DEGRADED if lost else State.PROGRESSING, counts, since)
 
 
 def _counts(deployment: Deployment) -> str:

@@ -29,7 +29,7 @@ def read_startupz(body: bytes) -> Load | None:
             str(found["stage"]),
             int(found.get("percent") or 0),
             float(remaining) if remaining is not None else None,
-            str(found.get("message", "")) if found.get("restarts") else "",
+            str(found.get("reason") or ""),
         )
     if found.get("status") in ("failed", "draining"):
         return Load(str(found["status"]), None, None, str(found.get("message", "")))

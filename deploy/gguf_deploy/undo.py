@@ -21,6 +21,10 @@ _ITS_OWN = (
     "kubectl.kubernetes.io/last-applied-configuration",
     ROLLED_BACK,
 )
+_KEEPERS = {
+    "Argo CD": ("argocd.argoproj.io/",),
+    "Flux": ("helm.toolkit.fluxcd.io/", "kustomize.toolkit.fluxcd.io/"),
+}
 _PINNED = re.compile(r"@[0-9a-f]{40}(:|$)")
 
 
@@ -50,7 +54,11 @@ def undo(deployment: Deployment, revisions: Sequence[Revision], number: int = 0)
         if each.number and _plain(each.template) != _plain(deployment.template)
     ]
     target = _named(deployment, revisions, others, number) if number else _last(deployment, others)
-    warnings = (_about_model(deployment.template, target.template), _about_gap(deployment))
+    warnings = (
+        _about_model(deployment.template, target.template),
+        _about_gap(deployment),
+        _about_git(deployment),
+    )
     return Undo(target, _about(target), tuple(filter(None, warnings)))
 
 
@@ -169,6 +177,15 @@ def _about_model(now: Template, then: Template) -> str:
         f"nothing is downloaded if {then.model} is still in {then.store}, where it was served from;"
         " only gguf-server clean takes it away"
     )
+
+
+def _about_git(deployment: Deployment) -> str:
+    """Where somebody else makes the cluster what a repository says."""
+    marks = {*deployment.labels, *deployment.annotations}
+    for owner, prefixes in _KEEPERS.items():
+        if any(mark.startswith(prefixes) for mark in marks):
+            return f"{owner} may undo this: change what it applies, or suspend it"
+    return ""
 
 
 def _about_gap(deployment: Deployment) -> str:

@@ -38,10 +38,9 @@ def _matches(expression: Json, labels: Labels) -> bool:
             return value not in values
         case "DoesNotExist":
             return value is None
-        case "Gt" | "Lt" as operator:
-            assert len(values) == 1
+        case operator:
+            assert operator in ("Gt", "Lt")
+            (bound,) = map(int, values)
             if value is None or not value.isdecimal():
                 return False
-            there, bound = int(value), int(values[0])
-            return there > bound if operator == "Gt" else there < bound
-    raise AssertionError(expression)
+            return int(value) > bound if operator == "Gt" else int(value) < bound

@@ -123,7 +123,7 @@ def _template(
 
 def _helm(arguments: list[str], values: str, version: str) -> str:
     """``values`` are its standard input."""
-    command = [helm(version), *arguments, "--namespace", NAMESPACE]
+    command = [str(helm(version)), *arguments, "--namespace", NAMESPACE]
     done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(done.stderr)

@@ -28,6 +28,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert body["model"] == "assistant"
+        if self.path == "/v1/embeddings":
+            self.answer(200, {"data": [{"embedding": self.server.num_tokens * [0.5]}]})
+            return
         usage = {"completion_tokens": self.server.num_tokens}
         self.answer(self.server.status, {"usage": usage, "choices": [{"text": " there was"}]})
 
@@ -58,7 +61,13 @@ def server() -> Iterator[Server]:
 def ask(url: str, **more: str) -> subprocess.CompletedProcess[str]:
     (container,) = render().one("Pod")["spec"]["containers"]
     _, *arguments = container["command"]
-    variables = {"URL": url, "SECONDS": "20", "HTTP_PROXY": "http://127.0.0.1:9", **more}
+    variables = {
+        "URL": url,
+        "SECONDS": "20",
+        "ASKS_FOR": "text",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        **more,
+    }
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
@@ -74,10 +83,18 @@ def test_tokens_that_come_are_success(server: Server) -> None:
     assert server.keys == ["Bearer secret", "Bearer secret"]
 
 
-def test_no_token_is_a_failure(server: Server) -> None:
+def test_of_a_model_that_only_embeds_a_vector_is_asked(server: Server) -> None:
+    done = ask(url(server), ASKS_FOR="vector")
+    assert (done.returncode, done.stdout) == (0, "assistant: 3 numbers\n")
+    (container,) = render({"test": {"embeddings": True}}).one("Pod")["spec"]["containers"]
+    assert environment(container)["ASKS_FOR"] == "vector"
+
+
+@pytest.mark.parametrize(("asks_for", "what"), [("text", "token"), ("vector", "vector")])
+def test_nothing_is_a_failure(asks_for: str, what: str, server: Server) -> None:
     server.num_tokens = 0
-    done = ask(url(server))
-    assert (done.returncode, done.stderr) == (1, "no token came\n")
+    done = ask(url(server), ASKS_FOR=asks_for)
+    assert (done.returncode, done.stderr) == (1, f"{url(server)}: no {what} came\n")
 
 
 def test_an_error_is_told_with_what_the_server_said(server: Server) -> None:

@@ -68,7 +68,7 @@ def test_autoscaling_and_alerts_ask_for_its_series_or_for_none() -> None:
 STUB = """
 import os, time
 time.sleep = print
-def snapshot_download(name, revision, local_files_only):
+def snapshot_download(name, revision, local_files_only, ignore_patterns):
     print(name, revision, local_files_only, flush=True)
     if not os.path.exists("here"):
         open("here", "w").close()

@@ -131,7 +131,7 @@ def _without_fields(pod: Json) -> Json:
 
 
 def test_other_affinities_stay_as_they_are() -> None:
-    anti = {"preferredDuringSchedulingIgnoredDuringExecution": []}
+    anti: Json = {"preferredDuringSchedulingIgnoredDuringExecution": []}
     found = render({"affinity": {"podAntiAffinity": anti}, "volume": {"type": "ephemeral"}})
     assert found.pod["affinity"] == {"podAntiAffinity": anti}
 
@@ -180,7 +180,10 @@ def test_another_claim_has_another_name_and_the_old_one_stays_for_the_way_back()
 
     one, other = template(20_000), template(30_000)
     assert one["metadata"]["name"] != other["metadata"]["name"]
-    assert one["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert one["metadata"]["annotations"] == {
+        "helm.sh/hook": "pre-install,pre-upgrade,pre-rollback",
+        "helm.sh/hook-delete-policy": "before-hook-creation",
+    }
 
 
 def test_the_pod_says_what_it_needs_of_each_gpu() -> None:

@@ -27,7 +27,7 @@ def check(directory: Path, tests: str) -> subprocess.CompletedProcess[str]:
     spec = render(RULES).one("PrometheusRule")["spec"]
     (directory / "rules.yaml").write_text(yaml.safe_dump(spec))
     (directory / "alerts.yaml").write_text(tests)
-    command = [promtool(), "test", "rules", "alerts.yaml"]
+    command = [str(promtool()), "test", "rules", "alerts.yaml"]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
 
 

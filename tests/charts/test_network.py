@@ -1,4 +1,4 @@
-"""Who reaches the pods, and whom they reach. That a policy is enforced is the network's business."""
+"""Who reaches the pods, and whom they reach. Enforcing a policy is the network's business."""
 
 from typing import Any
 

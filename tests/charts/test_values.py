@@ -93,15 +93,48 @@ def test_a_value_is_explained() -> None:
 
 
 # Kubernetes' own words, or ours that say it all.
-PLAIN = """replicas model image server vllm fetch gpu volume drain rollout service ingress httpRoute
-    autoscaling networkPolicy podDisruptionBudget metrics serviceAccount annotations labels enabled
-    imagePullSecrets podLabels podAnnotations deploymentAnnotations podSecurityContext
-    securityContext allowPrivilegeEscalation extraVolumes test global create minReplicas maxReplicas hostnames
-    imageRegistry""".split()
+PLAIN = {
+    "replicas",
+    "model",
+    "image",
+    "server",
+    "vllm",
+    "fetch",
+    "gpu",
+    "volume",
+    "drain",
+    "rollout",
+    "service",
+    "ingress",
+    "httpRoute",
+    "autoscaling",
+    "networkPolicy",
+    "podDisruptionBudget",
+    "metrics",
+    "serviceAccount",
+    "annotations",
+    "labels",
+    "enabled",
+    "imagePullSecrets",
+    "podLabels",
+    "podAnnotations",
+    "deploymentAnnotations",
+    "podSecurityContext",
+    "securityContext",
+    "allowPrivilegeEscalation",
+    "extraVolumes",
+    "test",
+    "global",
+    "create",
+    "minReplicas",
+    "maxReplicas",
+    "hostnames",
+    "imageRegistry",
+}
 
 
 def _is_plain(line: str) -> bool:
-    return line.split(":")[0].strip() in PLAIN
+    return line.partition(":")[0].strip() in PLAIN
 
 
 def closed(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[str]:

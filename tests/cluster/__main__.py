@@ -38,7 +38,7 @@ def _import(names: list[str]) -> None:
     docker = ROOT / "scripts" / "docker"
     for layout in of_checkout(ROOT):
         for name in names:
-            images.import_image(layout, docker, name)
+            images.import_image(layout, docker, name, name)
 
 
 if __name__ == "__main__":

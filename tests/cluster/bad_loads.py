@@ -1,8 +1,8 @@
-"""Engines that load badly: a Python that is put before the server's own, in a ConfigMap."""
+"""Engines that load badly: a module that Python runs before anything else, from a ConfigMap."""
 
-from typing import Any
-
-from tests.cluster.kube import Kube
+from tests.cluster.kube import CHART, Kube, Release
+from tests.cluster.smol import SMALL, values
+from tests.hub.server import Hub
 
 _ENGINE_ONLY = """
 import os, pathlib, sys, time
@@ -14,12 +14,6 @@ if "gguf_server.engine" in sys.orig_argv:
         return load(config, log, on_progress)
     model._load_weights = bad
 """
-# The times that it has started are counted in a file, which outlives an engine.
-_COUNT = """
-        starts = pathlib.Path("/tmp/starts")
-        count = len(starts.read_text()) if starts.exists() else 0
-        starts.write_text("x" * (count + 1))
-"""
 
 
 def slow(seconds: int) -> str:
@@ -30,26 +24,28 @@ def slow(seconds: int) -> str:
 """
 
 
-def stalls(times: int) -> str:
-    return f"""{_COUNT}
-        if count < {times}:
-            on_progress("weights", 0.25)
-            time.sleep(3600)
+GO = "/tmp/go"
+STALLS = f"""
+        on_progress("weights", 0.25)
+        while not pathlib.Path("{GO}").exists():
+            time.sleep(0.1)
 """
-
-
 CRASHES = """
         os.abort()
 """
 
 
-def values_for(kube: Kube, body: str) -> dict[str, Any]:
-    """Values of a release whose engines run ``body`` before they load; the file is made here."""
+def install(kube: Kube, hub: Hub, body: str, **environment: str) -> Release:
+    """A release whose engines run ``body`` before they load."""
     data = {"sitecustomize.py": _ENGINE_ONLY.format(body=body)}
     about = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bad-load"}}
     kube.apply(about | {"data": data})
-    return {
-        "extraVolumes": [{"name": "bad-load", "configMap": {"name": "bad-load"}}],
-        "extraVolumeMounts": [{"name": "bad-load", "mountPath": "/bad-load", "readOnly": True}],
-        "extraEnv": [{"name": "PYTHONPATH", "value": "/bad-load"}],
-    }
+    python = {"name": "PYTHONPATH", "value": "/bad-load"}
+    bad = values(
+        hub,
+        server={"extraEnv": [python], "environment": SMALL | environment},
+        extraVolumes=[{"name": "bad-load", "configMap": {"name": "bad-load"}}],
+        extraVolumeMounts=[{"name": "bad-load", "mountPath": "/bad-load", "readOnly": True}],
+    )
+    kube.helm("install", "bad", str(CHART), values=bad)
+    return Release(kube, "bad")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -28,6 +28,7 @@ class NoCluster(Exception):
     """What keeps this machine from having one, and what to do."""
 
 
+@cache
 def why_not() -> str:
     """Empty where a cluster can be started."""
     if sys.platform != "linux" or os.geteuid():
@@ -35,7 +36,11 @@ def why_not() -> str:
     missing = [name for name in _NEEDED if not shutil.which(name)]
     if not Path("/usr/lib/cni/bridge").exists():
         missing.append("/usr/lib/cni/bridge")
-    return f"needs {', '.join(missing)}; scripts/ci-setup installs them" if missing else ""
+    if missing:
+        return f"needs {', '.join(missing)}; scripts/ci-setup installs them"
+    which = [str(ROOT / "scripts" / "docker"), "--which"]
+    docker = subprocess.run(which, capture_output=True, text=True, check=False)
+    return f"needs a Docker Engine ({docker.stderr.strip()})" if docker.returncode else ""
 
 
 class Cluster:

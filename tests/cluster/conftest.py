@@ -5,28 +5,23 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cluster import images
+from tests.cluster import bad_loads, images
 from tests.cluster.cluster import ROOT, go_tools, take, why_not
 from tests.cluster.kube import Kube, Release
+from tests.cluster.smol import smol_hub
 from tests.hub.server import Hub
 
-IMAGE = "gguf-server:cpu"
+TAG = "cpu"
 NEXT_TAG = "next"  # the same image by another name: another version, as far as Kubernetes knows
-MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
-REPOSITORY = "gguf-tests/smol"
 _EXISTING = os.environ.get("GGUF_TEST_KUBECONFIG", "")
 _LONGEST_SECONDS = 1800.0  # of the first test, before which everything is built
-# Two cores for everything: a pod gets along with little.
-SMALL: dict[str, Any] = {"GGUF_SLOTS": "2", "GGUF_CONTEXT_TOKENS": "512", "GGUF_THREADS": "1"}
-
-NewRelease = Callable[..., Release]
+SLOW_SECONDS = 200  # twenty of the startup probe's periods
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,28 +36,31 @@ def require_cluster() -> None:
         pytest.skip(f"{reason}; then: make test-cluster", allow_module_level=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tools() -> Path:
-    return go_tools("kubernetes", "pause", "helm3", "helm4")
+    return go_tools("kubernetes", "pause")
 
 
-@pytest.fixture(scope="session")
-def kubeconfig(tools: Path) -> Iterator[Path]:
+@pytest.fixture(scope="package")
+def kubeconfig(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if _EXISTING:
         yield Path(_EXISTING)
         return
-    subprocess.run([ROOT / "scripts" / "images", "cpu"], check=True)
+    identity = tmp_path_factory.mktemp("image") / "id"
+    subprocess.run([ROOT / "scripts" / "images", "cpu", "--iidfile", identity], check=True)
     cluster = take()
     try:
         cluster.start(tools)
-        images.import_image(cluster.layout, ROOT / "scripts" / "docker", IMAGE)
-        images.tag(cluster.layout, IMAGE, f"gguf-server:{NEXT_TAG}")
+        names = (f"gguf-server:{TAG}", f"gguf-server:{NEXT_TAG}")
+        images.import_image(
+            cluster.layout, ROOT / "scripts" / "docker", identity.read_text(), *names
+        )
         yield cluster.layout.kubeconfig
     finally:
         cluster.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def new_namespace(tools: Path, kubeconfig: Path) -> Iterator[Callable[[], Kube]]:
     """What runs in one has to be as careful as Kubernetes can ask for."""
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -78,8 +76,9 @@ def new_namespace(tools: Path, kubeconfig: Path) -> Iterator[Callable[[], Kube]]
         yield new
 
 
-def remove(kube: Kube) -> None:
-    kube.kubectl("delete", "namespace", kube.namespace, "--wait=false", "--ignore-not-found")
+def remove(kube: Kube, *, wait: bool = False) -> None:
+    words = ("--ignore-not-found", f"--wait={str(wait).lower()}")
+    kube.kubectl("delete", "namespace", kube.namespace, *words)
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def kube(new_namespace: Callable[[], Kube]) -> Iterator[Kube]:
     remove(found)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def host_address(kubeconfig: Path, tools: Path) -> str:
     """This machine, as pods see it."""
     view = ("config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}")
@@ -100,19 +99,7 @@ def host_address(kubeconfig: Path, tools: Path) -> str:
         return str(way.getsockname()[0])
 
 
-@contextmanager
-def smol_hub(address: str) -> Iterator[Hub]:
-    from gguf_server.settings.serve import Settings  # noqa: PLC0415
-
-    source = Settings().source
-    assert isinstance(source, Path)
-    assert source.name == MODEL
-    with Hub(addresses=(address, address)) as hub:
-        hub.repository(REPOSITORY, {MODEL: source})
-        yield hub
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hub(host_address: str) -> Iterator[Hub]:
     with smol_hub(host_address) as hub:
         yield hub
@@ -125,6 +112,18 @@ def slow_hub(host_address: str) -> Iterator[Hub]:
         yield hub
 
 
-def values(hub: Hub, **more: Any) -> dict[str, Any]:
-    """The chart's defaults, the model, and where it comes from."""
-    return {"model": {"name": REPOSITORY}, "fetch": {"endpoint": hub.endpoint}} | more
+@pytest.fixture(scope="package")
+def slow_release(new_namespace: Callable[[], Kube], hub: Hub) -> Iterator[Release]:
+    """A model that takes ``SLOW_SECONDS`` to load."""
+    kube = new_namespace()
+    yield bad_loads.install(kube, hub, bad_loads.slow(SLOW_SECONDS))
+    remove(kube)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def begin_early(request: pytest.FixtureRequest) -> None:
+    """What takes long goes on beside the other tests; the one that waits for it is in the last
+    module.
+    """
+    if any("slow_release" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("slow_release")

@@ -6,7 +6,9 @@ import json
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import IO
 
+from tests.cluster.cluster import NoCluster
 from tests.cluster.layout import PAUSE, Layout
 
 
@@ -43,18 +45,24 @@ def import_archive(layout: Layout, archive: bytes) -> None:
     subprocess.run(_import(layout), input=archive, check=True, capture_output=True)
 
 
-def import_image(layout: Layout, docker: Path, image: str) -> None:
-    """From the Docker Engine, straight into containerd."""
-    with subprocess.Popen([docker, "save", image], stdout=subprocess.PIPE) as saving:
-        subprocess.run(_import(layout), stdin=saving.stdout, check=True, capture_output=True)
-    if saving.returncode:
-        raise RuntimeError(f"docker save {image} ended with {saving.returncode}")
+def import_image(layout: Layout, docker: Path, image: str, *names: str) -> None:
+    """From the Docker Engine into containerd: by a name of its own, for another checkout may give
+    the usual one to what it builds, then under its ``names``.
+    """
+    own = f"gguf-server:{layout.cgroup}"
+    _run(docker, "tag", image, own)
+    with subprocess.Popen([docker, "save", own], stdout=subprocess.PIPE) as saving:
+        _run(*_import(layout), stdin=saving.stdout)
+    _run(docker, "rmi", own)
+    for name in names:
+        both = (f"docker.io/library/{own}", f"docker.io/library/{name}")
+        _run(*_ctr(layout, "images", "tag", "--force", *both))
 
 
-def tag(layout: Layout, image: str, other: str) -> None:
-    names = [f"docker.io/library/{name}" for name in (image, other)]
-    command = _ctr(layout, "images", "tag", "--force", *names)
-    subprocess.run(command, check=True, capture_output=True)
+def _run(*command: str | Path, stdin: IO[bytes] | None = None) -> None:
+    done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoCluster(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
 
 
 def can_import(layout: Layout) -> bool:

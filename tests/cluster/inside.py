@@ -126,6 +126,8 @@ def _mount(layout: Layout) -> None:
     _run("mount", "--make-rshared", "/")
     wanted = layout.state / "wanted"
     for name, value in _WANTED.items():
+        if not Path("/proc/sys", name).exists():
+            continue
         path = wanted / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(value)

@@ -1,5 +1,6 @@
 """kubectl, helm and gguf-deploy, as people call them, in one namespace."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tests.charts.tools import helm
 from tests.cluster.cluster import ROOT
 
 CHART = ROOT / "charts" / "gguf-server"
@@ -48,8 +50,8 @@ class Kube:
 
     def helm(self, *arguments: str, values: Mapping[str, Any] | None = None, major: int = 4) -> str:
         given = () if values is None else ("--values", "-")
-        helm = (self.tools / f"helm{major}", "--namespace", self.namespace)
-        return self.call(*helm, *arguments, *given, given=json.dumps(values or {})).stdout
+        command = (helm(str(major)), "--namespace", self.namespace, *arguments, *given)
+        return self.call(*command, given=json.dumps(values or {})).stdout
 
     def deploy(self, *arguments: str) -> Completed:
         """gguf-deploy, whatever it ends with."""
@@ -127,6 +129,29 @@ class Release:
             if "deletionTimestamp" not in each["metadata"]
             and any(item["name"] == "server" for item in each["spec"]["containers"])
         ]
+
+    def server(self) -> Json:
+        """The container's status, of the one pod; empty as long as there is none."""
+        for pod in self.pods():
+            for status in pod["status"].get("containerStatuses", []):
+                found: Json = status
+                return found
+        return {}
+
+    def ask(self, path: str) -> httpx.Response | None:
+        """The one pod: no Service sends anything to one that is not ready."""
+        for pod in self.pods():
+            if address := pod["status"].get("podIP"):
+                with contextlib.suppress(httpx.TransportError):
+                    return httpx.get(f"http://{address}:8000/{path}", timeout=30)
+        return None
+
+    def metric(self, name: str) -> float:
+        answer = self.ask("metrics")
+        for line in answer.text.splitlines() if answer else ():
+            if line.startswith(f"gguf_server_{name} "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
 
     @property
     def deployment(self) -> Json:

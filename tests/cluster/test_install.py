@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.cluster.conftest import require_cluster, values
+from tests.cluster.conftest import require_cluster
 from tests.cluster.kube import CHART, Kube, Release
+from tests.cluster.smol import values
 from tests.hub.server import Hub
 
 pytestmark = pytest.mark.cluster

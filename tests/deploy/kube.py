@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(401, "Unauthorized", "Unauthorized")
         elif part in self.kube.forbidden:
             self._refuse(403, "Forbidden", f'{part} is forbidden: User "jo" cannot list {part}')
-        elif what in self.kube.slow:
+        elif part in self.kube.slow:
             self.kube.ends.wait()
         elif found is None or what not in _KINDS:
             self._refuse(404, "NotFound", "the server could not find the requested resource")

@@ -1,12 +1,15 @@
 """What ``gguf-deploy status`` prints, by the real client against an API server of ours."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gguf_deploy import watching
+from gguf_deploy import connection, watching
 from gguf_deploy.commands.status import status
 from gguf_deploy.settings import StatusSettings
 from gguf_server.errors import ClusterForbids, DeploymentNotFound, NotWell
@@ -135,9 +138,33 @@ def test_a_server_with_tls_is_asked_with_it(cluster: Kube, file: str) -> None:
     assert "load 37 %" in unwell(file)
 
 
+def test_vllm_is_shown_with_its_model_and_without_progress(
+    cluster: Kube, file: str, capsys
+) -> None:
+    other = template("vllm:1")
+    server = other["spec"]["containers"][0]
+    server["env"] = []
+    server["command"] = ["vllm", "serve"]
+    server["args"] = ["acme/plain", "--port=8000", f"--revision={workloads.COMMIT}"]
+    is_loading(cluster)
+    cluster.lists["replicasets"] = [replicaset(OLDER, 1, ready=1), replicaset(other, 2, ready=1)]
+    cluster.answers["chat-2-a:8000/startupz"] = (404, b'{"detail": "Not Found"}')
+    assert unwell(file).endswith("0 of 1 pods available")
+    assert f"vllm:1  acme/plain@{workloads.COMMIT}" in "".join(lines(capsys))
+
+
 def test_a_pod_that_does_not_answer_yet_has_no_progress(cluster: Kube, file: str) -> None:
     is_loading(cluster)
     cluster.answers.clear()
+    assert unwell(file).endswith("0 of 1 pods available")
+
+
+def test_a_pod_that_hangs_does_not_hold_up_the_rest(
+    cluster: Kube, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_loading(cluster)
+    cluster.slow = {"pods/proxy"}
+    monkeypatch.setattr(connection, "_POD_SECONDS", 0.2)
     assert unwell(file).endswith("0 of 1 pods available")
 
 
@@ -289,3 +316,26 @@ def test_watch_ends_where_the_cluster_gives_up_and_when_time_is_up(
         deployment(NEWER, available=0, progress="ProgressDeadlineExceeded")
     ]
     assert "stuck: no progress within 45 min" in unwell(file, watch="on")
+
+
+def test_as_typed_it_ends_with_a_line_and_the_exit_code(cluster: Kube, file: str) -> None:
+    def typed(*words: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "gguf_deploy", *words, "-n", "models", "--kubeconfig", file],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = typed("status", "chat")
+    assert (code, err) == (0, "")
+    assert out.startswith("chat in namespace models: well")
+    is_loading(cluster)
+    code, out, err = typed("status", "chat")
+    assert (code, len(err.splitlines())) == (13, 1)
+    assert err.startswith("gguf-deploy: chat in namespace models is not well: ")
+    code, out, err = typed("rollback", "chat", "--to-revision", "9")
+    assert (code, out) == (13, "")
+    assert err == "gguf-deploy: there is no revision 9 of deployment chat; there are 2, 1\n"

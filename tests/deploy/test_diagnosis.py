@@ -33,7 +33,7 @@ def word(found: Json) -> str:
     ("numbers", "state", "words"),
     [
         ({}, State.WELL, "1 of 1 pods ready"),
-        ({"wanted": 3, "updated": 1}, State.DEGRADED, "1 of 3 new pods made"),
+        ({"wanted": 3, "updated": 1}, State.PROGRESSING, "1 of 3 new pods made"),
         (
             {"wanted": 3, "updated": 1, "progress": "ReplicaSetUpdated"},
             State.PROGRESSING,

@@ -163,6 +163,21 @@ def test_a_gap_is_told_before(strategy: Json, words: str) -> None:
     assert said.startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("mark", "owner"),
+    [
+        ("argocd.argoproj.io/tracking-id", "Argo CD"),
+        ("helm.toolkit.fluxcd.io/name", "Flux"),
+        ("kustomize.toolkit.fluxcd.io/name", "Flux"),
+    ],
+)
+def test_who_applies_from_git_may_undo_the_undo(mark: str, owner: str) -> None:
+    found = deployment(NEWER, revision=3)
+    found["metadata"]["annotations"][mark] = "x"
+    [*_, said] = undone(found, *SETS).warnings
+    assert said == f"{owner} may undo this: change what it applies, or suspend it"
+
+
 def test_helms_record_is_behind_where_helm_manages_it() -> None:
     found = deployment(NEWER)
     assert helm_note(read_deployment(found)) == ""

@@ -7,12 +7,15 @@ import time
 from huggingface_hub import snapshot_download
 
 WAITS = len(sys.argv) > 1
+# The same weights in other formats.
+OTHERS = ["*.bin", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.pt", "*.pth", "original/*"]
 
 while True:
     try:
         snapshot_download(
             os.environ["MODEL_NAME"],
             revision=os.environ["MODEL_REVISION"] or None,
+            ignore_patterns=OTHERS,
             local_files_only=WAITS,
         )
         break

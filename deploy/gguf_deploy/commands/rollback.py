@@ -7,7 +7,6 @@ from contextlib import suppress
 from gguf_deploy.commands.status import tell
 from gguf_deploy.connection import Connection, connect
 from gguf_deploy.diagnosis import State
-from gguf_deploy.reading import read_deployment
 from gguf_deploy.rollout import Rollout, find, look, silent_pod
 from gguf_deploy.settings import RollbackSettings
 from gguf_deploy.undo import MANAGER, Undo, helm_note, is_at, let_go, patch, undo
@@ -16,6 +15,7 @@ from gguf_deploy.workload import Deployment
 from gguf_server.errors import ClusterForbids, ClusterRefuses, RollbackFailed
 from gguf_server.tables import show
 
+_TRIES = 10  # to let go of fields; to keep them is no harm that --force-conflicts does not mend
 _SLACK_SECONDS = 30.0  # the cluster speaks first
 
 
@@ -58,10 +58,10 @@ def _announce(deployment: Deployment, chosen: Undo, settings: RollbackSettings) 
 
 def _carry_out(connection: Connection, before: Rollout, chosen: Undo, timeout: float) -> None:
     deployment = before.deployment
-    generation = _change(connection, deployment, chosen)
+    _change(connection, deployment, chosen)
     if note := helm_note(deployment):
         tell(note)
-    is_over = _is_over(before, generation, chosen)
+    is_over = _is_over(before, chosen)
     limit = timeout or deployment.deadline_seconds + _SLACK_SECONDS
     watched = watch(connection, deployment, is_over, tell, limit)
     after = watched.rollout
@@ -77,25 +77,25 @@ def _carry_out(connection: Connection, before: Rollout, chosen: Undo, timeout: f
     _ask(connection, after)
 
 
-def _change(connection: Connection, deployment: Deployment, chosen: Undo) -> int:
-    """The generation that it makes."""
+def _change(connection: Connection, deployment: Deployment, chosen: Undo) -> None:
     namespace, name = deployment.namespace, deployment.name
     changes = patch(deployment, chosen.target)
     changed = connection.patch_deployment(namespace, name, changes, MANAGER)
-    if changes := let_go(changed):
-        with suppress(ClusterRefuses):  # somebody was faster, which is no harm: --force-conflicts
+    for _ in range(_TRIES):  # the controllers write its status meanwhile, which moves the entries
+        if not (changes := let_go(changed)):
+            return
+        with suppress(ClusterRefuses):
             connection.patch_deployment(namespace, name, changes, MANAGER)
-    return read_deployment(changed).generation
+            return
+        changed = connection.deployment(namespace, name) or changed
 
 
-def _is_over(before: Rollout, generation: int, chosen: Undo) -> Callable[[Rollout], bool]:
+def _is_over(before: Rollout, chosen: Undo) -> Callable[[Rollout], bool]:
     """A verdict from before the change is none: the cluster keeps its word until there is news."""
 
     def judge(now: Rollout) -> bool:
         if not is_at(now.deployment, chosen.target):
             return True
-        if now.deployment.observed_generation < generation:
-            return False
         is_stale = now.verdict.since == before.verdict.since
         is_stuck = now.verdict.state is State.STUCK and not is_stale
         return now.verdict.state.is_well or is_stuck

@@ -217,5 +217,6 @@ def _pod_json(report: PodReport) -> dict[str, object]:
         "stage": load.stage if load else None,
         "percent": load.percent if load else None,
         "remaining_seconds": load.remaining_seconds if load else None,
+        "detail": load.detail if load else None,
         "trouble": report.trouble or None,
     }

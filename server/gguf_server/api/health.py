@@ -105,6 +105,8 @@ def _body(status: Status) -> dict[str, object]:
             "elapsed_seconds": round(status.elapsed_seconds, 1),
             "remaining_seconds": _rounded(status.remaining_seconds),
         }
+        if status.reason:  # of the engine before this one
+            body["reason"] = status.reason
     facts = status.facts
     if status.state is State.READY and facts is not None and facts.generates:
         body["prefix_reuse"] = facts.prefix_reuse or "on"
