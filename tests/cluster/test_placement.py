@@ -131,7 +131,8 @@ def fleet(planned: Planned, new_namespace: Callable[[], Kube], folder: Path) -> 
     kube = new_namespace()
     with fake_nodes(kube, folder) as nodes:
         yield Fleet(kube, nodes)
-        kube.kubectl("delete", "namespace", kube.namespace, "--timeout=60s", check=False)
+        kube.kubectl("delete", "deployments", "--all")  # while there is kwok to end the pods
+        kube.until(lambda: not kube.list("pods"), "no pod is left on them")
 
 
 def holds(node: FakeNode, values: Json) -> bool:
