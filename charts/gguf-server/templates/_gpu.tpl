@@ -66,8 +66,8 @@
 {{- define "gguf-server.gpu.preferredTerms" -}}
 {{- $needed := include "gguf-server.gpu.mebibytes" . | float64 }}
 {{- range $label := include "gguf-server.gpu.memoryLabels" . | fromYamlArray }}
-{{- range list 1.25 1.5 2 3 5 }}
-- weight: 20
+{{- range list 1.25 1.6 2 2.8 4 5.6 8 11 15 21 30 42 60 }}
+- weight: 8
   preference:
     matchExpressions:
       - {key: {{ $label }}, operator: Lt, values: [{{ mulf $needed . | ceil | int64 | toString | quote }}]}
