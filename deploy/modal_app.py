@@ -11,140 +11,143 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import modal
 
-MINUTE, HOUR, DAY = 60, 3600, 86400
-PORT = 8000
-SMALL = "bartowski/SmolLM2-135M-Instruct-GGUF:Q8_0"
+PORT, MINUTE, HOUR = 8000, 60, 3600
 GPU = re.compile(r"(T4|L4|A10|L40S|A100(-[48]0GB)?|RTX-PRO-6000|H100!?|H200|B200\+?)(:[1-8])?")
-WHY = Path("/tmp/why")  # where the server writes what ended it
+PLAN_FILE, REASON = Path("/tmp/plan.json"), Path("/tmp/reason")  # what the server reads, and leaves
 SETTINGS = {"GGUF_IMAGE": "", "REGISTRY_SECRET": "", "HF_TOKEN_SECRET": "", "PROXY_AUTH": "on"}
 SETTINGS |= {"API_KEY_SECRET": "gguf-server", "MODELS_VOLUME": "", "MAX_CONTAINERS": "1"}
 SETTINGS = {name: os.environ.get(name, default) for name, default in SETTINGS.items()}
 
-
-def read_plan(path: Path, model: str) -> Any:
-    make = f"make one: gguf-deploy plan {model or 'org/repo'} --format modal > {path}"
-    try:
-        plan = json.loads(path.read_text("utf-8"))
-        names, gpus = plan["model_names"], plan["gpu"] or ()
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise SystemExit(f"modal_app: {path} is no plan ({exc!r}); {make}") from None
-    if model not in ("", *names):
-        raise SystemExit(f"modal_app: {path} is for {names[0]}, not MODEL_NAME={model}; {make}")
-    for gpu in gpus:
-        if not GPU.fullmatch(gpu):
-            raise SystemExit(f"modal_app: {path}: Modal has no GPU {gpu!r}; {make}")
-    if not SETTINGS["GGUF_IMAGE"]:
-        raise SystemExit("modal_app: name the image: GGUF_IMAGE=registry.example.com/gguf-server:TAG")
-    return plan
-
-
 if modal.is_local():
-    beside = Path(__file__).with_name("modal_plan.json")
-    PLAN = read_plan(Path(os.environ.get("MODAL_PLAN", beside)), os.environ.get("MODEL_NAME", ""))
+    model = os.environ.get("MODEL_NAME", "")
+    path = Path(os.environ.get("MODAL_PLAN") or Path(__file__).with_name("modal_plan.json"))
+    try:
+        PLAN = json.loads(path.read_text("utf-8"))
+        if model not in ("", *PLAN["model_names"]):
+            raise ValueError(f"it is for {PLAN['model_names'][0]}, not for MODEL_NAME={model}")
+        if unknown := [gpu for gpu in PLAN["gpu"] or () if not GPU.fullmatch(gpu)]:
+            raise ValueError(f"Modal has no GPU {', '.join(unknown)}")
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        make = f"gguf-deploy plan {model or 'ORG/REPO'} --format modal > {path}"
+        raise SystemExit(f"modal_app: the plan {path} will not do: {exc}; make one: {make}") from None
+    if not SETTINGS["GGUF_IMAGE"]:
+        raise SystemExit("modal_app: no image; push it and name it: GGUF_IMAGE=REGISTRY/IMAGE:TAG")
 else:
     PLAN = json.loads(os.environ["MODAL_APP_PLAN"])
-
-
-def secrets(setting: str, *keys: str) -> list[modal.Secret]:
-    name = SETTINGS[setting]
-    return [modal.Secret.from_name(name, required_keys=[*keys])] if name else []
-
+    PLAN_FILE.write_text(json.dumps(PLAN["placement"]))
+    os.environ.pop("PYTHONPATH", None)  # Modal's packages are others than the image's
 
 app = modal.App("gguf-server")
-if SETTINGS["MODELS_VOLUME"]:  # a misspelled name must not become an empty volume
-    models = modal.Volume.from_name(SETTINGS["MODELS_VOLUME"])
-else:
-    models = modal.Volume.from_name("gguf-models", create_if_missing=True, version=2)
+named = SETTINGS["MODELS_VOLUME"]  # has to be there: a misspelled name is no new volume
+models = modal.Volume.from_name(
+    named or "gguf-models", create_if_missing=not named, version=None if named else 2
+)
+registry = [modal.Secret.from_name(name) for name in SETTINGS["REGISTRY_SECRET"].split()]
+hub = [modal.Secret.from_name(name) for name in SETTINGS["HF_TOKEN_SECRET"].split()]
+keys = [modal.Secret.from_name(SETTINGS["API_KEY_SECRET"], required_keys=["GGUF_API_KEYS"])]
+carried = SETTINGS | {"MODAL_APP_PLAN": json.dumps(PLAN)}
 writing: dict[str, Any] = {
-    "image": modal.Image.from_registry(
-        SETTINGS["GGUF_IMAGE"], secret=next(iter(secrets("REGISTRY_SECRET")), None)
-    ),
-    "env": SETTINGS | {"MODAL_APP_PLAN": json.dumps(PLAN)},
+    "image": modal.Image.from_registry(SETTINGS["GGUF_IMAGE"], *registry),
+    "env": carried | PLAN["environment"],
     "volumes": {"/models": models},
-    "max_containers": 1,
+    "max_containers": int(SETTINGS["MAX_CONTAINERS"]),
     "timeout": 4 * HOUR,
 }
 reading = writing | {"volumes": {"/models": models.with_mount_options(read_only=True)}}
-planned = reading | {name: PLAN[name] for name in ("gpu", "cpu", "memory")}
-hub = secrets("HF_TOKEN_SECRET", "HF_TOKEN")
-keys = secrets("API_KEY_SECRET", "GGUF_API_KEYS")
+serving = reading | {name: PLAN[name] for name in ("gpu", "cpu", "memory")}
+serving["env"] = writing["env"] | {"GGUF_OFFLINE": "on", "GGUF_PLAN": str(PLAN_FILE)}
+once = serving | {"single_use_containers": True}
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Without Modal's packages, which are others than the image's."""
-    return {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"} | more
-
-
-def run(*command: str, text: str | None = None) -> None:
-    variables = environment(**PLAN["environment"])
-    done = subprocess.run(command, env=variables, input=text, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with code {done.returncode}")
-
-
-def start(*options: str, **variables: str) -> "subprocess.Popen[bytes]":
+def start(*options: str) -> "subprocess.Popen[bytes]":
     """The server, ready."""
-    WHY.write_text("")
-    command = ["gguf-server", "serve", "--termination-log", str(WHY), *options]
-    process = subprocess.Popen(command, env=environment(**variables))
+    REASON.write_text("")
+    process = subprocess.Popen(["gguf-server", "serve", "--termination-log", REASON, *options])
     give_up = time.monotonic() + PLAN["startup_timeout"]
     while subprocess.run(["healthcheck"], capture_output=True, check=False).returncode:
         if process.poll() is not None:
-            raise RuntimeError(f"gguf-server ended with code {process.returncode}: {WHY.read_text()}")
+            raise RuntimeError(f"gguf-server ended with {process.returncode}: {REASON.read_text()}")
         if time.monotonic() > give_up:
-            process.kill()
             raise TimeoutError(f"gguf-server was not ready after {PLAN['startup_timeout']} s")
         time.sleep(0.2)
     return process
 
 
-def end_with(process: "subprocess.Popen[bytes]") -> None:
-    """A container without its server would refuse requests for ever; Modal starts another."""
-    print(f"gguf-server ended with code {process.wait()}: {WHY.read_text()}", flush=True)
-    os._exit(1)
-
-
-@contextlib.contextmanager
-def serving(*options: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    process = start(*options, **variables)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
 @app.function(**writing, secrets=hub)
 def download() -> None:
-    try:
-        run("gguf-server", "fetch")
-    finally:  # what has arrived need not come again
-        models.commit()
+    subprocess.run(["gguf-server", "fetch"], check=True)
+    models.commit()
 
 
 @app.function(**writing)
 def cleanup_gguf(keep_quant: str = PLAN["placement"]["model"]["label"], yes: bool = False) -> None:
-    run("gguf-server", "clean", "--keep-quant", keep_quant, *(["--yes"] if yes else []))
+    rule = ["--keep-quant", keep_quant] + ["--yes"] * yes
+    subprocess.run(["gguf-server", "clean", *rule], check=True)
     models.commit()
 
 
 @app.function(**reading)
 def list_files() -> None:
-    run("gguf-server", "ls")
+    subprocess.run(["gguf-server", "ls"], check=True)
 
 
 @app.function(**reading, secrets=hub)
 def info() -> None:
-    run("gguf-server", "info")
+    subprocess.run(["gguf-server", "info"], check=True)
 
 
 @app.function(**reading, secrets=hub)
 def gpu_specs() -> None:
-    run("gguf-deploy", "gpus")
-    run("gguf-deploy", "plan")
+    subprocess.run(["gguf-deploy", "gpus"], check=True)
+    subprocess.run(["gguf-deploy", "plan"], check=True)
+
+
+@app.function(**serving, secrets=keys, startup_timeout=PLAN["startup_timeout"] + MINUTE)
+@modal.concurrent(max_inputs=PLAN["max_inputs"])
+@modal.web_server(
+    PORT, startup_timeout=PLAN["startup_timeout"], requires_proxy_auth=SETTINGS["PROXY_AUTH"] != "off"
+)
+def serve_api() -> None:
+    process = start("--host", "0.0.0.0")
+    # A container without its server would refuse requests for ever; Modal starts another.
+    threading.Thread(target=lambda: os._exit(process.wait() or 1), daemon=True).start()
+
+
+@app.function(**once, secrets=keys)
+def serve_demo(minutes: float = 5) -> None:
+    process = start("--host", "0.0.0.0")
+    with modal.forward(PORT) as tunnel, contextlib.suppress(subprocess.TimeoutExpired):
+        print(f"{tunnel.url}/v1 for {minutes:g} minutes, with a key of GGUF_API_KEYS", flush=True)
+        raise RuntimeError(f"gguf-server ended with {process.wait(minutes * MINUTE)}")
+
+
+@app.function(**once)
+def chat(message: str = "") -> None:
+    if not message:
+        modal.interact()
+    start("--host", "127.0.0.1")
+    subprocess.run(["gguf-server", "chat"], input=message or None, text=True, check=True)
+
+
+@app.function(**once)
+def test_gguf_q8() -> None:
+    if (label := PLAN["placement"]["model"]["label"]) != "Q8_0":
+        raise RuntimeError(f"the plan is for {label}; make one with --quant Q8_0")
+    chat.local("Say hello.")
+
+
+@app.function(**reading | {"env": carried | {"GGUF_MODELS_DIR": "/tmp/models"}}, cpu=2)
+def test_small_gguf(model: str = "bartowski/SmolLM2-135M-Instruct-GGUF:Q8_0") -> None:
+    start("--host", "127.0.0.1", model)
+    subprocess.run(["gguf-server", "chat"], input="Say hello.", text=True, check=True)
+
+
+@app.function(**once)
+def benchmark_llamacpp(workload: str = "single,eight") -> None:
+    start("--host", "127.0.0.1")
+    subprocess.run(["gguf-server", "bench", "--workload", workload], check=True)
