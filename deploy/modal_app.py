@@ -20,7 +20,7 @@ PORT, MINUTE, HOUR = 8000, 60, 3600
 GPU = re.compile(r"(T4|L4|A10|L40S|A100(-[48]0GB)?|RTX-PRO-6000|H100!?|H200|B200\+?)(:[1-8])?")
 PLAN_FILE, REASON = Path("/tmp/plan.json"), Path("/tmp/reason")  # what the server reads, and leaves
 SETTINGS = {"GGUF_IMAGE": "", "REGISTRY_SECRET": "", "HF_TOKEN_SECRET": "", "PROXY_AUTH": "on"}
-SETTINGS |= {"API_KEY_SECRET": "gguf-server", "MODELS_VOLUME": "", "MAX_CONTAINERS": "1"}
+SETTINGS |= {"API_KEY_SECRET": "gguf-server", "MODELS_VOLUME": "gguf-models", "MAX_CONTAINERS": "1"}
 SETTINGS = {name: os.environ.get(name, default) for name, default in SETTINGS.items()}
 
 if modal.is_local():
@@ -30,11 +30,11 @@ if modal.is_local():
         PLAN = json.loads(path.read_text("utf-8"))
         if model not in ("", *PLAN["model_names"]):
             raise ValueError(f"it is for {PLAN['model_names'][0]}, not for MODEL_NAME={model}")
-        if unknown := [gpu for gpu in PLAN["gpu"] or () if not GPU.fullmatch(gpu)]:
+        if unknown := [gpu for gpu in PLAN["resources"]["gpu"] or () if not GPU.fullmatch(gpu)]:
             raise ValueError(f"Modal has no GPU {', '.join(unknown)}")
     except (OSError, ValueError, KeyError, TypeError) as exc:
         make = f"gguf-deploy plan {model or 'ORG/REPO'} --format modal > {path}"
-        raise SystemExit(f"modal_app: the plan {path} will not do: {exc}; make one: {make}") from None
+        raise SystemExit(f"modal_app: {path} will not do: {exc}; make one: {make}") from None
     if not SETTINGS["GGUF_IMAGE"]:
         raise SystemExit("modal_app: no image; push it and name it: GGUF_IMAGE=REGISTRY/IMAGE:TAG")
 else:
@@ -42,11 +42,10 @@ else:
     PLAN_FILE.write_text(json.dumps(PLAN["placement"]))
     os.environ.pop("PYTHONPATH", None)  # Modal's packages are others than the image's
 
+STARTUP = PLAN["startup_timeout"]
 app = modal.App("gguf-server")
-named = SETTINGS["MODELS_VOLUME"]  # has to be there: a misspelled name is no new volume
-models = modal.Volume.from_name(
-    named or "gguf-models", create_if_missing=not named, version=None if named else 2
-)
+volume = SETTINGS["MODELS_VOLUME"]  # another has to be there: a misspelled name is no new volume
+models = modal.Volume.from_name(volume, create_if_missing=volume == "gguf-models")
 registry = [modal.Secret.from_name(name) for name in SETTINGS["REGISTRY_SECRET"].split()]
 hub = [modal.Secret.from_name(name) for name in SETTINGS["HF_TOKEN_SECRET"].split()]
 keys = [modal.Secret.from_name(SETTINGS["API_KEY_SECRET"], required_keys=["GGUF_API_KEYS"])]
@@ -59,8 +58,9 @@ writing: dict[str, Any] = {
     "timeout": 4 * HOUR,
 }
 reading = writing | {"volumes": {"/models": models.with_mount_options(read_only=True)}}
-serving = reading | {name: PLAN[name] for name in ("gpu", "cpu", "memory")}
+serving = reading | PLAN["resources"] | {"scaledown_window": 5 * MINUTE}
 serving["env"] = writing["env"] | {"GGUF_OFFLINE": "on", "GGUF_PLAN": str(PLAN_FILE)}
+private = SETTINGS["PROXY_AUTH"] != "off"
 once = serving | {"single_use_containers": True}
 
 
@@ -68,12 +68,12 @@ def start(*options: str) -> "subprocess.Popen[bytes]":
     """The server, ready."""
     REASON.write_text("")
     process = subprocess.Popen(["gguf-server", "serve", "--termination-log", REASON, *options])
-    give_up = time.monotonic() + PLAN["startup_timeout"]
+    give_up = time.monotonic() + STARTUP
     while subprocess.run(["healthcheck"], capture_output=True, check=False).returncode:
         if process.poll() is not None:
             raise RuntimeError(f"gguf-server ended with {process.returncode}: {REASON.read_text()}")
         if time.monotonic() > give_up:
-            raise TimeoutError(f"gguf-server was not ready after {PLAN['startup_timeout']} s")
+            raise TimeoutError(f"gguf-server was not ready after {STARTUP} s")
         time.sleep(0.2)
     return process
 
@@ -85,9 +85,8 @@ def download() -> None:
 
 
 @app.function(**writing)
-def cleanup_gguf(keep_quant: str = PLAN["placement"]["model"]["label"], yes: bool = False) -> None:
-    rule = ["--keep-quant", keep_quant] + ["--yes"] * yes
-    subprocess.run(["gguf-server", "clean", *rule], check=True)
+def cleanup_gguf(keep: str = PLAN["placement"]["model"]["label"], yes: bool = False) -> None:
+    subprocess.run(["gguf-server", "clean", "--keep-quant", keep, *["--yes"] * yes], check=True)
     models.commit()
 
 
@@ -103,15 +102,12 @@ def info() -> None:
 
 @app.function(**reading, secrets=hub)
 def gpu_specs() -> None:
-    subprocess.run(["gguf-deploy", "gpus"], check=True)
     subprocess.run(["gguf-deploy", "plan"], check=True)
 
 
-@app.function(**serving, secrets=keys, startup_timeout=PLAN["startup_timeout"] + MINUTE)
+@app.function(**serving, secrets=keys, startup_timeout=STARTUP + MINUTE)
 @modal.concurrent(max_inputs=PLAN["max_inputs"])
-@modal.web_server(
-    PORT, startup_timeout=PLAN["startup_timeout"], requires_proxy_auth=SETTINGS["PROXY_AUTH"] != "off"
-)
+@modal.web_server(PORT, startup_timeout=STARTUP, requires_proxy_auth=private)
 def serve_api() -> None:
     process = start("--host", "0.0.0.0")
     # A container without its server would refuse requests for ever; Modal starts another.
