@@ -31,39 +31,39 @@ class Apps:
         """What a container prints reaches the user through here."""
         self._lines[app_id].put_nowait(line)
 
-    def EnvironmentGetOrCreate(self, request: Any) -> Any:  # noqa: N802
+    def EnvironmentGetOrCreate(self, request: Any) -> Any:
         settings = api_pb2.EnvironmentSettings(image_builder_version=BUILDER)
         metadata = api_pb2.EnvironmentMetadata(name="main", settings=settings)
         return reply("EnvironmentGetOrCreate", environment_id="en-main", metadata=metadata)
 
-    def AppGetByDeploymentName(self, request: Any) -> Any:  # noqa: N802
+    def AppGetByDeploymentName(self, request: Any) -> Any:
         return reply("AppGetByDeploymentName", app_id=self._deployed.get(request.name, ""))
 
-    def AppCreate(self, request: Any) -> Any:  # noqa: N802
+    def AppCreate(self, request: Any) -> Any:
         return reply("AppCreate", app_id=self._ids.new("ap"), app_page_url="http://127.0.0.1/app")
 
-    def AppGetLayout(self, request: Any) -> Any:  # noqa: N802
+    def AppGetLayout(self, request: Any) -> Any:
         published = self.published.get(request.app_id) or api_pb2.AppPublishRequest()
         layout = api_pb2.AppLayout(function_ids=published.function_ids)
         return reply("AppGetLayout", app_layout=layout)
 
-    def AppPublish(self, request: Any) -> Any:  # noqa: N802
+    def AppPublish(self, request: Any) -> Any:
         self.published[request.app_id] = request
         if request.name:
             self._deployed[request.name] = request.app_id
         return reply("AppPublish", url="http://127.0.0.1/app")
 
-    def AppHeartbeat(self, request: Any) -> Any:  # noqa: N802
+    def AppHeartbeat(self, request: Any) -> Any:
         return reply("AppHeartbeat")
 
-    def TaskList(self, request: Any) -> Any:  # noqa: N802
+    def TaskList(self, request: Any) -> Any:
         return reply("TaskList")
 
-    def AppClientDisconnect(self, request: Any) -> Any:  # noqa: N802
+    def AppClientDisconnect(self, request: Any) -> Any:
         self.ended[request.app_id].set()
         return reply("AppClientDisconnect")
 
-    async def AppGetLogs(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def AppGetLogs(self, request: Any) -> AsyncIterator[Any]:
         """Open until the client says that it is done; without an end it would wait for one."""
         lines, ended = self._lines[request.app_id], self.ended[request.app_id]
         while not (ended.is_set() and lines.empty()):

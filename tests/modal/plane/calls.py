@@ -58,7 +58,7 @@ class Calls:
 
     # --- who calls -----------------------------------------------------------------------------
 
-    def FunctionMap(self, request: Any) -> Any:  # noqa: N802
+    def FunctionMap(self, request: Any) -> Any:
         call_id = self._ids.new("fc")
         items = [self._put(request.function_id, call_id, item) for item in request.pipelined_inputs]
         policy = api_pb2.FunctionRetryPolicy(retries=0)
@@ -71,7 +71,7 @@ class Calls:
         self._of_client[call_id].append(call)
         return api_pb2.FunctionPutInputsResponseItem(idx=item.idx, input_id=call.input_id)
 
-    async def FunctionGetOutputs(self, request: Any) -> Any:  # noqa: N802
+    async def FunctionGetOutputs(self, request: Any) -> Any:
         [call] = self._of_client[request.function_call_id]
         try:
             await asyncio.wait_for(call.done.wait(), min(request.timeout, _POLL_SECONDS))
@@ -84,7 +84,7 @@ class Calls:
 
     # --- who works -----------------------------------------------------------------------------
 
-    async def FunctionGetInputs(self, request: Any) -> Any:  # noqa: N802
+    async def FunctionGetInputs(self, request: Any) -> Any:
         self.asked_for_work.add(request.function_id)
         waiting = self._waiting[request.function_id]
         try:
@@ -96,14 +96,14 @@ class Calls:
         )
         return reply("FunctionGetInputs", inputs=[item])
 
-    def FunctionPutOutputs(self, request: Any) -> Any:  # noqa: N802
+    def FunctionPutOutputs(self, request: Any) -> Any:
         for output in request.outputs:
             self._open[output.input_id].end(output.result, output.data_format)
         return reply("FunctionPutOutputs")
 
     # --- a request's body, an answer's -----------------------------------------------------------
 
-    async def FunctionCallGetDataIn(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def FunctionCallGetDataIn(self, request: Any) -> AsyncIterator[Any]:
         call = self._by_call_id(request.function_call_id)
         for index, chunk in enumerate(call.chunks_in, start=1):
             if index > request.last_index:
@@ -112,7 +112,7 @@ class Calls:
                 )
         await call.done.wait()
 
-    def FunctionCallPutDataOut(self, request: Any) -> Any:  # noqa: N802
+    def FunctionCallPutDataOut(self, request: Any) -> Any:
         call = self._by_call_id(request.function_call_id)
         for chunk in request.data_chunks:
             call.chunks_out.put_nowait(chunk.data)

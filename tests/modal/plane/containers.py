@@ -87,13 +87,12 @@ class Containers:
         for line in container.process.stdout:
             container.lines.append(line)
             self._loop.call_soon_threadsafe(self._apps.say, app_id, line)
-        code = container.process.wait()
-        gone = _failure(f"the container ended with code {code}")
-        self._loop.call_soon_threadsafe(self._gone, function_id, gone)
+        self._loop.call_soon_threadsafe(self._gone, function_id, container.process.wait())
 
-    def _gone(self, function_id: str, result: Any) -> None:
+    def _gone(self, function_id: str, code: int) -> None:
         self.of_function.pop(function_id, None)
-        self.ended(function_id, result)
+        why = self.results[-1] if self.results else _failure(f"the container ended with code {code}")
+        self.ended(function_id, why)
 
     def _recipe(self, function_id: str) -> Recipe:
         definition = self._functions.data[function_id].ranked_functions[0].function
@@ -138,27 +137,27 @@ class Containers:
 
     # --- what a container says -------------------------------------------------------------------
 
-    def ContainerHello(self, request: Any) -> Any:  # noqa: N802
+    def ContainerHello(self, request: Any) -> Any:
         return reply("ContainerHello")
 
-    def ContainerHeartbeat(self, request: Any) -> Any:  # noqa: N802
+    def ContainerHeartbeat(self, request: Any) -> Any:
         return reply("ContainerHeartbeat")
 
-    def ContainerStop(self, request: Any) -> Any:  # noqa: N802
+    def ContainerStop(self, request: Any) -> Any:
         return reply("ContainerStop")
 
-    def FunctionGetDynamicConcurrency(self, request: Any) -> Any:  # noqa: N802
+    def FunctionGetDynamicConcurrency(self, request: Any) -> Any:
         return reply("FunctionGetDynamicConcurrency", concurrency=request.target_concurrency or 1)
 
-    def TaskResult(self, request: Any) -> Any:  # noqa: N802
+    def TaskResult(self, request: Any) -> Any:
         """A container that cannot start says why; the calls that wait for it fail with that."""
         self.results.append(request.result)
         return reply("TaskResult")
 
-    def TunnelStart(self, request: Any) -> Any:  # noqa: N802
+    def TunnelStart(self, request: Any) -> Any:
         return reply("TunnelStart", host="tunnel.example.com", port=443)
 
-    def TunnelStop(self, request: Any) -> Any:  # noqa: N802
+    def TunnelStop(self, request: Any) -> Any:
         return reply("TunnelStop", exists=True)
 
 

@@ -33,7 +33,7 @@ class Functions:
             supported_output_formats=data.supported_output_formats,
         )
 
-    def FunctionPrecreate(self, request: Any) -> Any:  # noqa: N802
+    def FunctionPrecreate(self, request: Any) -> Any:
         function_id = request.existing_function_id or self._ids.new("fu")
         data = api_pb2.FunctionData()
         _copy(request, data)
@@ -41,7 +41,7 @@ class Functions:
         handle = self.handle(function_id)
         return reply("FunctionPrecreate", function_id=function_id, handle_metadata=handle)
 
-    def FunctionCreate(self, request: Any) -> Any:  # noqa: N802
+    def FunctionCreate(self, request: Any) -> Any:
         """A list of GPUs comes as ``function_data``, one definition each; else ``function``."""
         function_id, data = request.existing_function_id, api_pb2.FunctionData()
         if request.HasField("function_data"):

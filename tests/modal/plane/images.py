@@ -20,16 +20,16 @@ class Images:
         below = [line for base in image.base_images for line in self.dockerfile(base.image_id)]
         return [*below, *image.dockerfile_commands]
 
-    def ImageGetOrCreate(self, request: Any) -> Any:  # noqa: N802
+    def ImageGetOrCreate(self, request: Any) -> Any:
         known = {image.SerializeToString(): image_id for image_id, image in self.images.items()}
         image_id = known.get(request.image.SerializeToString()) or self._ids.new("im")
         self.images[image_id] = request.image
         return reply("ImageGetOrCreate", image_id=image_id)  # no result: the client joins the build
 
-    def ImageGetByTag(self, request: Any) -> Any:  # noqa: N802
+    def ImageGetByTag(self, request: Any) -> Any:
         raise missing("Image")
 
-    async def ImageJoinStreaming(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def ImageJoinStreaming(self, request: Any) -> AsyncIterator[Any]:
         success = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS)
         metadata = api_pb2.ImageMetadata(image_builder_version=BUILDER)
         yield api_pb2.ImageJoinStreamingResponse(result=success, metadata=metadata)

@@ -15,7 +15,7 @@ class Secrets:
         self.values: dict[str, dict[str, str]] = {}
         self.names: dict[str, str] = {}
 
-    def SecretGetOrCreate(self, request: Any) -> Any:  # noqa: N802
+    def SecretGetOrCreate(self, request: Any) -> Any:
         name, secret_id = request.deployment_name, self._ids.new("st")
         if request.object_creation_type == api_pb2.OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP:
             self.values[secret_id] = dict(request.env_dict)

@@ -27,17 +27,17 @@ class Sources:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self._contents[file.sha256_hex])
 
-    def MountGetOrCreate(self, request: Any) -> Any:  # noqa: N802
+    def MountGetOrCreate(self, request: Any) -> Any:
         mount_id = self._ids.new("mo")
         self.mounts[mount_id] = request
         metadata = api_pb2.MountHandleMetadata(content_checksum_sha256_hex="0" * 64)
         return reply("MountGetOrCreate", mount_id=mount_id, handle_metadata=metadata)
 
-    def MountBatchedCheckExistence(self, request: Any) -> Any:  # noqa: N802
+    def MountBatchedCheckExistence(self, request: Any) -> Any:
         asked = request.sha256_hex_hashes
         lacking = [each for each in asked if each not in self._contents]
         return reply("MountBatchedCheckExistence", missing_sha256_hex_hashes=lacking)
 
-    def MountPutFile(self, request: Any) -> Any:  # noqa: N802
+    def MountPutFile(self, request: Any) -> Any:
         self._contents[request.sha256_hex] = request.data
         return reply("MountPutFile", exists=True)

@@ -16,7 +16,7 @@ class Volumes:
     def add(self, name: str) -> str:
         return self.names.setdefault(name, self._ids.new("vo"))
 
-    def VolumeGetOrCreate(self, request: Any) -> Any:  # noqa: N802
+    def VolumeGetOrCreate(self, request: Any) -> Any:
         name = request.deployment_name
         create = request.object_creation_type == api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING
         if name not in self.names and not create:
@@ -28,9 +28,9 @@ class Volumes:
             metadata=api_pb2.VolumeMetadata(name=name),
         )
 
-    def VolumeCommit(self, request: Any) -> Any:  # noqa: N802
+    def VolumeCommit(self, request: Any) -> Any:
         self.committed.append(request.volume_id)
         return reply("VolumeCommit", skip_reload=True)
 
-    def VolumeReload(self, request: Any) -> Any:  # noqa: N802
+    def VolumeReload(self, request: Any) -> Any:
         return reply("VolumeReload")
