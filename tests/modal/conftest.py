@@ -1,19 +1,30 @@
 """A control plane, the real client beside it, and the plan of a model."""
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gguf_deploy.modal_plan import document
 from gguf_server.models.placement import Placement
 from tests.deploy.placements import moe_on_l40s
+from tests.images.conftest import MODEL, Engine, docker, engine, image, model_directory
 from tests.modal.client import Client
 from tests.modal.plane.plane import Plane
+from tests.modal.runtime import launcher
 
+__all__ = ["docker", "engine", "image", "model_directory"]  # fixtures, shared with tests/images
 IMAGE = "registry.example.com/team/gguf-server:1.2.3"
 
+Edit = Callable[[Any], object]
 MakeClient = Callable[..., Client]
+
+
+def _as_is(plan: Any) -> None:
+    """What gguf-deploy wrote."""
 
 
 @pytest.fixture
@@ -29,12 +40,27 @@ def plane(tmp_path: Path) -> Iterator[Plane]:
 
 @pytest.fixture
 def make_client(plane: Plane, tmp_path: Path) -> MakeClient:
-    def make(placement: Placement | None = None, **variables: str) -> Client:
-        plan = tmp_path / "plan.json"
-        plan.write_text(document(placement or moe_on_l40s()))
-        home = tmp_path / "home"
+    def make(placement: Placement | None = None, edit: Edit = _as_is, **variables: str) -> Client:
+        plan = json.loads(document(placement or moe_on_l40s()))
+        plan["environment"]["GGUF_THREADS"] = "2"  # this machine's cores, not Modal's
+        edit(plan)
+        path, home = tmp_path / "plan.json", tmp_path / "home"
+        path.write_text(json.dumps(plan))
         home.mkdir(exist_ok=True)
-        given = {"GGUF_IMAGE": IMAGE, "MODAL_PLAN": str(plan), **variables}
+        given = {"GGUF_IMAGE": IMAGE, "MODAL_PLAN": str(path), **variables}
         return Client(plane.url, home, given)
 
     return make
+
+
+@pytest.fixture
+def in_image(
+    plane: Plane, engine: Engine, image: str, model_directory: Path, tmp_path: Path
+) -> Plane:
+    """Calls run in containers of the built image; the Volume holds the embedded default model."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    os.link(model_directory / MODEL, volume / MODEL)
+    volumes = {"gguf-models": volume}
+    plane.launch_with(launcher(engine, image, plane.directory, volumes))
+    return plane

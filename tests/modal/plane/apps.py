@@ -1,6 +1,7 @@
 """Apps: made, published, and what they print."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
@@ -51,7 +52,7 @@ class Apps:
         self.published[request.app_id] = request
         if request.name:
             self._deployed[request.name] = request.app_id
-        return reply("AppPublish", url="http://127.0.0.1/app")
+        return reply("AppPublish", url="http://127.0.0.1/app", deployed_at=time.time())
 
     def AppHeartbeat(self, request: Any) -> Any:
         return reply("AppHeartbeat")

@@ -46,9 +46,13 @@ class Container:
     process: "subprocess.Popen[str]"
     lines: list[str] = field(default_factory=list)
 
+    @property
+    def log(self) -> str:
+        return "".join(self.lines)
+
 
 class Containers:
-    """``launch`` starts one; without it, a call is never answered."""
+    """``launch`` starts one; without it there are none."""
 
     def __init__(
         self,
@@ -64,6 +68,8 @@ class Containers:
         self.launch: Launch | None = None
         self.ended: Callable[[str, Any], None] = lambda _id, _result: None
         self.of_function: dict[str, Container] = {}
+        self._followers: list[threading.Thread] = []
+        self.started: list[Container] = []
         self.results: list[Any] = []
 
     def need(self, function_id: str) -> None:
@@ -74,9 +80,18 @@ class Containers:
         assert self.launch is not None, "this plane starts no containers"
         container = Container(self.launch(self._recipe(function_id)))
         self.of_function[function_id] = container
+        self.started.append(container)
         app_id = self._apps.of_function(function_id)
-        threading.Thread(target=self._follow, args=(function_id, app_id, container)).start()
+        follower = threading.Thread(target=self._follow, args=(function_id, app_id, container))
+        self._followers.append(follower)
+        follower.start()
         return container
+
+    def stop(self) -> None:
+        for container in self.started:
+            container.process.kill()
+        for follower in self._followers:
+            follower.join()
 
     def bind(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
@@ -84,9 +99,10 @@ class Containers:
     def _follow(self, function_id: str, app_id: str, container: Container) -> None:
         assert self._loop is not None
         assert container.process.stdout is not None
-        for line in container.process.stdout:
-            container.lines.append(line)
-            self._loop.call_soon_threadsafe(self._apps.say, app_id, line)
+        with container.process.stdout as lines:
+            for line in lines:
+                container.lines.append(line)
+                self._loop.call_soon_threadsafe(self._apps.say, app_id, line)
         self._loop.call_soon_threadsafe(self._gone, function_id, container.process.wait())
 
     def _gone(self, function_id: str, code: int) -> None:

@@ -77,6 +77,7 @@ class Plane:
             servers += self._in_loop(self._listen())
             yield self
         finally:
+            self.containers.stop()
             self._in_loop(_close(servers))
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
