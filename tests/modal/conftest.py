@@ -1,7 +1,7 @@
 """A control plane, the real client beside it, and the plan of a model."""
 
 import json
-import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,16 @@ def make_client(plane: Plane, tmp_path: Path) -> MakeClient:
 
 
 @pytest.fixture
-def in_image(
-    plane: Plane, engine: Engine, image: str, model_directory: Path, tmp_path: Path
-) -> Plane:
-    """Calls run in containers of the built image; the Volume holds the embedded default model."""
-    volume = tmp_path / "volume"
-    volume.mkdir()
-    os.link(model_directory / MODEL, volume / MODEL)
-    volumes = {"gguf-models": volume}
-    plane.launch_with(launcher(engine, image, plane.directory, volumes))
+def volume(model_directory: Path, tmp_path: Path) -> Path:
+    """With the embedded default model."""
+    directory = tmp_path / "volume"
+    directory.mkdir()
+    shutil.copy(model_directory / MODEL, directory)
+    return directory
+
+
+@pytest.fixture
+def in_image(plane: Plane, engine: Engine, image: str, volume: Path) -> Plane:
+    """Calls run in containers of the built image."""
+    plane.launch_with(launcher(engine, image, plane.directory, {"gguf-models": volume}))
     return plane

@@ -26,4 +26,5 @@ class Secrets:
             raise GRPCError(Status.INVALID_ARGUMENT, message)
         else:
             self.values[secret_id], self.names[secret_id] = self.named[name], name
-        return reply("SecretGetOrCreate", secret_id=secret_id)
+        metadata = api_pb2.SecretMetadata(name=name, keys=[*self.values[secret_id]])
+        return reply("SecretGetOrCreate", secret_id=secret_id, metadata=metadata)
