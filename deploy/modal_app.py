@@ -74,7 +74,7 @@ def start(*options: str) -> "subprocess.Popen[bytes]":
             raise RuntimeError(f"gguf-server ended with {process.returncode}: {REASON.read_text()}")
         if time.monotonic() > give_up:
             raise TimeoutError(f"gguf-server was not ready after {STARTUP} s")
-        time.sleep(0.2)
+        time.sleep(0.5)
     return process
 
 
@@ -139,11 +139,11 @@ def test_gguf_q8() -> None:
 
 @app.function(**reading | {"env": carried | {"GGUF_MODELS_DIR": "/tmp/models"}}, cpu=2)
 def test_small_gguf(model: str = "bartowski/SmolLM2-135M-Instruct-GGUF:Q8_0") -> None:
-    start("--host", "127.0.0.1", model)
+    start("--host", "127.0.0.1", "--context", "256", model)
     subprocess.run(["gguf-server", "chat"], input="Say hello.", text=True, check=True)
 
 
 @app.function(**once)
-def benchmark_llamacpp(workload: str = "single,eight") -> None:
+def benchmark_llamacpp(options: str = "--workload single,eight") -> None:
     start("--host", "127.0.0.1")
-    subprocess.run(["gguf-server", "bench", "--workload", workload], check=True)
+    subprocess.run(["gguf-server", "bench", *options.split()], check=True)

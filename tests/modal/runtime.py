@@ -54,7 +54,7 @@ def launcher(
         }
         return subprocess.Popen(
             [
-                *(engine.docker, "run", "--rm", *engine.labels, "--user", _USER),
+                *(engine.docker, "run", *engine.labels, "--user", _USER),
                 *("--workdir", _SOURCE, *options),
                 *(word for pair in mounts.items() for word in ("--volume", ":".join(pair))),
                 *(word for name in environment for word in ("--env", name)),

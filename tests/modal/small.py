@@ -8,8 +8,9 @@ from tests.deploy.placements import dense_on_cpu
 from tests.images.conftest import MODEL
 
 
-def small(label: str = "Q4_1") -> Placement:
+def small(label: str = "Q4_1", context_tokens: int = 128) -> Placement:
+    """Answers are short: they end with the context."""
     placement = dense_on_cpu()
     reference = f"/models/{MODEL}"
     model = replace(placement.model, reference=reference, name="smol", label=label)
-    return replace(placement, model=model, knobs=Knobs(context_tokens=512, slots=2))
+    return replace(placement, model=model, knobs=Knobs(context_tokens=context_tokens, slots=2))

@@ -91,8 +91,10 @@ def test_chat_without_a_message_needs_a_terminal(run: Run) -> None:
     assert "without running Modal in interactive mode" in bad(run("chat"))
 
 
-def test_benchmark_llamacpp_measures(run: Run) -> None:
-    assert "tok/s" in good(run("benchmark_llamacpp", "--workload", "single"))
+def test_benchmark_llamacpp_measures(in_image: Plane, make_client: MakeClient) -> None:
+    client = make_client(small(context_tokens=512))
+    options = "--workload single --requests 1 --concurrency 1"
+    assert "single" in good(client.run("benchmark_llamacpp", "--options", options))
 
 
 def test_serve_demo_tells_where_and_ends(run: Run) -> None:

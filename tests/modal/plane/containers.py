@@ -47,6 +47,10 @@ class Container:
     lines: list[str] = field(default_factory=list)
 
     @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
     def log(self) -> str:
         return "".join(self.lines)
 

@@ -12,7 +12,7 @@ from grpclib.server import Server
 
 from tests.modal.plane.apps import Apps
 from tests.modal.plane.calls import Calls
-from tests.modal.plane.containers import Containers, Launch
+from tests.modal.plane.containers import Container, Containers, Launch
 from tests.modal.plane.edge import Answer, ask
 from tests.modal.plane.functions import Functions
 from tests.modal.plane.images import Images
@@ -51,9 +51,9 @@ class Plane:
     def launch_with(self, launch: Launch) -> None:
         self.containers.launch = launch
 
-    def start(self, function: str) -> None:
+    def start(self, function: str) -> Container:
         """A container for a web function, as somebody's request would."""
-        self._loop.call_soon_threadsafe(self.containers.start, self.functions.id_of(function))
+        return self.containers.start(self.functions.id_of(function))
 
     def is_ready(self, function: str) -> bool:
         """To Modal, who then sends requests there."""
