@@ -63,7 +63,17 @@ def volume(model_directory: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def in_image(plane: Plane, engine: Engine, image: str, volume: Path) -> Plane:
-    """Calls run in containers of the built image."""
-    plane.launch_with(launcher(engine, image, plane.directory, {"gguf-models": volume}))
-    return plane
+def use_image(plane: Plane, engine: Engine, image: str, volume: Path) -> Callable[..., Plane]:
+    """Calls run in containers of the built image, with these options of docker run."""
+
+    def use(*options: str) -> Plane:
+        volumes = {"gguf-models": volume}
+        plane.launch_with(launcher(engine, image, plane.directory, volumes, *options))
+        return plane
+
+    return use
+
+
+@pytest.fixture
+def in_image(use_image: Callable[..., Plane]) -> Plane:
+    return use_image()
