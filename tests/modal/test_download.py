@@ -72,7 +72,8 @@ def test_what_the_old_system_left_in_the_volume_is_not_fetched_again(client, hub
     assert hub.bytes_sent() == 0
 
 
-def test_without_a_token_a_gated_model_is_refused(client, hub) -> None:
+def test_without_a_token_a_gated_model_is_refused(client, volume) -> None:
+    (volume / MODEL).unlink()
     done = client.run("download", HF_TOKEN_SECRET="")
     assert done.returncode == 1
     assert "org/smol is gated" in done.stdout + done.stderr

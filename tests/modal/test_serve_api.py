@@ -83,7 +83,7 @@ def test_a_server_that_dies_takes_its_container_with_it(serve, in_image, engine)
     ours = ("--filter", f"label={engine.name}")
     engine.call("exec", engine.output("container", "ls", "--quiet", *ours), "python", "-c", KILL)
     until(lambda: not container.is_running, "the container ends")
-    assert container.process.returncode == 1
+    assert container.process.returncode != 0
 
 
 def test_a_model_that_was_not_downloaded(serve, in_image, volume) -> None:

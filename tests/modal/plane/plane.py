@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from grpclib.protocol import H2Protocol
 from grpclib.server import Server
 
 from tests.modal.plane.apps import Apps
@@ -25,6 +26,24 @@ SOCKET = "plane.sock"  # where containers find it, as Modal's own do
 _HANG_SECONDS = 120.0
 
 T = TypeVar("T")
+
+
+class Listener(Server):
+    """Knows its connections, so that it can end them."""
+
+    def __init__(self, handlers: list[Any]) -> None:
+        super().__init__(handlers)
+        self._protocols: list[H2Protocol] = []
+
+    def _protocol_factory(self) -> H2Protocol:
+        self._protocols.append(super()._protocol_factory())
+        return self._protocols[-1]
+
+    async def end(self) -> None:
+        self.close()
+        for protocol in self._protocols:
+            protocol.processor.close()
+        await self.wait_closed()
 
 
 class Plane:
@@ -72,21 +91,21 @@ class Plane:
     def running(self) -> Iterator["Plane"]:
         thread = threading.Thread(target=self._loop.run_forever)
         thread.start()
-        servers: list[Server] = []
+        listeners: list[Listener] = []
         try:
-            servers += self._in_loop(self._listen())
+            listeners += self._in_loop(self._listen())
             yield self
         finally:
             self.containers.stop()
-            self._in_loop(_close(servers))
+            self._in_loop(_close(listeners))
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
             self._loop.close()
 
-    async def _listen(self) -> list[Server]:
+    async def _listen(self) -> list[Listener]:
         self.containers.bind(self._loop)
         handlers = [service(self._parts, self.record)]
-        for_client, for_containers = Server(handlers), Server(handlers)
+        for_client, for_containers = Listener(handlers), Listener(handlers)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
             await for_client.start(sock=free.dup())
@@ -94,10 +113,9 @@ class Plane:
         return [for_client, for_containers]
 
 
-async def _close(servers: list[Server]) -> None:
-    for server in servers:
-        server.close()
-        await server.wait_closed()
+async def _close(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        await listener.end()
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
