@@ -5,28 +5,30 @@ without a unit are Modal's own.
 """
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 import msgspec
+from msgspec.structs import replace
 
 from gguf_deploy.environment import environment
 from gguf_deploy.hardware import Gpu, find
 from gguf_server.errors import SettingsError
 from gguf_server.models.measurement import Knobs
 from gguf_server.models.placement import PlacedGpu, PlacedModel, Placement
-from gguf_server.models.reference import parse_reference
+from gguf_server.models.reference import Reference, parse_reference
 
 _MIB = 1 << 20
 _MOUNT = "/models/"  # where the adapter has the Volume
-# Cores. On GPUs one thread drives them and others sample and serve; the rest is what a server of
-# our tests keeps busy. Guesses: Modal bills them, and gives more when there are more.
-_CORES_BESIDE_GPUS, _CORES_WITH_EXPERTS, _CORES_ALONE = 4, 16, 8
+# Guesses, not measured: a core drives the GPUs, another samples, a third serves. Where layers are
+# computed on the CPU, more cores are what they need. Modal bills what is asked for.
+_CORES_BESIDE_GPUS, _CORES_BESIDE_CPU_LAYERS, _CORES_ALONE = 4, 16, 8
 
 
 def document(placement: Placement, others: Sequence[Gpu] = ()) -> str:
     """JSON text. ``others`` would do too, in the same number, when there is none of the chosen.
-    Raises ``SettingsError`` for a GPU that Modal does not have, and a file that it cannot see.
+    Raises ``SettingsError`` for a GPU that Modal does not have.
     """
-    cores = _cores(placement)
+    placement, cores = _in_volume(placement), _cores(placement)
     plan = {
         "version": placement.version,
         "model_names": _names(placement.model),
@@ -44,21 +46,23 @@ def document(placement: Placement, others: Sequence[Gpu] = ()) -> str:
     return msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"
 
 
+def _in_volume(placement: Placement) -> Placement:
+    """A file of this machine is to be put into the Volume, under its own name."""
+    model = placement.model
+    if model.commit or model.reference.startswith(_MOUNT):
+        return placement
+    reference = _MOUNT + PurePath(model.reference).name
+    return replace(placement, model=replace(model, reference=reference))
+
+
 def _names(model: PlacedModel) -> list[str]:
     """What ``MODEL_NAME`` may say and mean this plan."""
-    if not model.commit:
-        if not model.reference.startswith(_MOUNT):
-            msg = (
-                f"Modal does not see {model.reference}, only its Volume at {_MOUNT}; put the file"
-                f" there and plan where it has that name, as in a container"
-            )
-            raise SettingsError(msg)
-        return [model.reference]
     source = parse_reference(model.reference)
-    repository = getattr(source, "repository", model.name)
-    pinned = f"{repository}@{model.commit}"
-    labelled = [f"{name}:{model.label}" for name in (repository, pinned)]
-    return list(dict.fromkeys([model.reference, model.name, repository, pinned, *labelled]))
+    if not isinstance(source, Reference):
+        return [model.reference]
+    pinned = f"{source.repository}@{model.commit}"
+    labelled = [f"{name}:{model.label}" for name in (source.repository, pinned)]
+    return list(dict.fromkeys([model.reference, source.repository, pinned, *labelled]))
 
 
 def _gpus(gpu: PlacedGpu, others: Sequence[Gpu]) -> list[str]:
@@ -87,7 +91,6 @@ def _spelled(gpu: PlacedGpu) -> str:
 def _cores(placement: Placement) -> int:
     if placement.gpu is None:
         return _CORES_ALONE
-    default = Knobs()
     knobs = placement.knobs
-    is_split = knobs.n_cpu_moe or knobs.n_gpu_layers != default.n_gpu_layers
-    return _CORES_WITH_EXPERTS if is_split else _CORES_BESIDE_GPUS
+    is_split = knobs.n_cpu_moe or knobs.n_gpu_layers != Knobs().n_gpu_layers
+    return _CORES_BESIDE_CPU_LAYERS if is_split else _CORES_BESIDE_GPUS

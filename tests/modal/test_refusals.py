@@ -1,6 +1,5 @@
 """What cannot work is said where ``modal`` is typed, in one line, with what to do."""
 
-import json
 from pathlib import Path
 
 import pytest

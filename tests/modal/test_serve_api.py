@@ -92,7 +92,9 @@ def test_a_model_that_was_not_downloaded(serve, in_image, volume) -> None:
     assert f"gguf-server ended with 3: /models/{MODEL} does not exist" in said
 
 
-def test_a_model_that_cannot_be_loaded_fails_at_once_with_the_reason(serve, in_image, volume) -> None:
+def test_a_model_that_cannot_be_loaded_fails_at_once_with_the_reason(
+    serve, in_image, volume
+) -> None:
     (volume / MODEL).write_bytes(b"no GGUF")
     said = failure(in_image, serve())
     assert "gguf-server ended with 3:" in said

@@ -73,7 +73,9 @@ class Apps:
             await asyncio.wait({line, end}, return_when=asyncio.FIRST_COMPLETED)
             end.cancel()
             if line.done():
-                yield api_pb2.TaskLogsBatch(entry_id=self._ids.new("lo"), items=[_logged(line.result())])
+                yield api_pb2.TaskLogsBatch(
+                    entry_id=self._ids.new("lo"), items=[_logged(line.result())]
+                )
             line.cancel()
         yield api_pb2.TaskLogsBatch(app_done=True)
 

@@ -111,7 +111,9 @@ class Containers:
 
     def _gone(self, function_id: str, code: int) -> None:
         self.of_function.pop(function_id, None)
-        why = self.results[-1] if self.results else _failure(f"the container ended with code {code}")
+        why = (
+            self.results[-1] if self.results else _failure(f"the container ended with code {code}")
+        )
         self.ended(function_id, why)
 
     def _recipe(self, function_id: str) -> Recipe:

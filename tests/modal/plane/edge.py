@@ -49,7 +49,9 @@ async def _read(call: Call) -> Answer:
             flat = list(message.http_response_start.headers)
             names, values = flat[::2], flat[1::2]
             answer.status = message.http_response_start.status
-            answer.headers = {n.decode().lower(): v.decode() for n, v in zip(names, values, strict=True)}
+            answer.headers = {
+                n.decode().lower(): v.decode() for n, v in zip(names, values, strict=True)
+            }
         elif message.http_response_body.body:
             answer.pieces.append(message.http_response_body.body)
     return answer

@@ -54,7 +54,9 @@ def service(parts: Sequence[object], record: Record) -> Any:
             record.calls.append((call, request))
             if not found:
                 record.unexpected.append(call)
-                raise GRPCError(Status.UNIMPLEMENTED, f"the control plane of the tests has no {call}")
+                raise GRPCError(
+                    Status.UNIMPLEMENTED, f"the control plane of the tests has no {call}"
+                )
             async for answer in _answers(found[0](request)):
                 await stream.send_message(answer)
 
