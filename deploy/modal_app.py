@@ -16,7 +16,7 @@ from typing import Any
 
 import modal
 
-PORT, MINUTE, HOUR = 8000, 60, 3600
+PORT, MINUTE, HOUR, DAY = 8000, 60, 3600, 86400  # Modal lets nothing take longer than a day
 GPU = re.compile(r"(T4|L4|A10|L40S|A100(-[48]0GB)?|RTX-PRO-6000|H100!?|H200|B200\+?)(:[1-8])?")
 PLAN_FILE, REASON = Path("/tmp/plan.json"), Path("/tmp/reason")  # what the server reads, and leaves
 SETTINGS = {"GGUF_IMAGE": "", "REGISTRY_SECRET": "", "HF_TOKEN_SECRET": "", "PROXY_AUTH": "on"}
@@ -55,7 +55,7 @@ writing: dict[str, Any] = {
     "env": carried | PLAN["environment"],
     "volumes": {"/models": models},
     "max_containers": int(SETTINGS["MAX_CONTAINERS"]),
-    "timeout": 4 * HOUR,
+    "timeout": min(STARTUP + 4 * HOUR, DAY),
 }
 reading = writing | {"volumes": {"/models": models.with_mount_options(read_only=True)}}
 serving = reading | PLAN["resources"] | {"scaledown_window": 5 * MINUTE}
@@ -105,7 +105,7 @@ def gpu_specs() -> None:
     subprocess.run(["gguf-deploy", "plan"], check=True)
 
 
-@app.function(**serving, secrets=keys, startup_timeout=STARTUP + MINUTE)
+@app.function(**serving, secrets=keys, startup_timeout=min(STARTUP + MINUTE, DAY))
 @modal.concurrent(max_inputs=PLAN["max_inputs"])
 @modal.web_server(PORT, startup_timeout=STARTUP, requires_proxy_auth=private)
 def serve_api() -> None:

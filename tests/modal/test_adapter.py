@@ -46,9 +46,11 @@ def test_every_entry_point_of_the_old_file_is_there() -> None:
 def gpu_pattern() -> re.Pattern[str]:
     """As it is in the file; to import that is to deploy."""
     [pattern] = [
-        node.value.args[0].value
+        ast.literal_eval(node.value.args[0])
         for node in TREE.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GPU"
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]) == "GPU"
+        and isinstance(node.value, ast.Call)
     ]
     return re.compile(pattern)
 

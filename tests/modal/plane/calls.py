@@ -26,9 +26,9 @@ class Call:
     chunks_out: "asyncio.Queue[bytes]" = field(default_factory=asyncio.Queue)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     result: Any = None
-    data_format: int = api_pb2.DATA_FORMAT_PICKLE
+    data_format: Any = api_pb2.DATA_FORMAT_PICKLE
 
-    def end(self, result: Any, data_format: int = api_pb2.DATA_FORMAT_PICKLE) -> None:
+    def end(self, result: Any, data_format: Any = api_pb2.DATA_FORMAT_PICKLE) -> None:
         self.result, self.data_format = result, data_format
         self.done.set()
 
