@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gguf_deploy.hardware import Gpu
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 
 CPU = "cpu"  # asked for by this name
 Preference = Literal["smallest", "cost", "speed"]

@@ -2,11 +2,9 @@
 
 import shlex
 
-from gguf_server.models.measurement import Adapter, Knobs
+from gguf_server.knobs import Adapter, Knobs, option_name
 from gguf_server.models.placement import Placement
 from gguf_server.settings.declared import environment_name
-
-_OPTIONS = {"context_tokens": "context"}  # all others are named as the server names them
 
 
 def environment(placement: Placement) -> dict[str, str]:
@@ -29,7 +27,7 @@ def _options(placement: Placement) -> dict[str, str]:
     """By name as the server declares them. The API's name of the model is without its commit."""
     knobs, defaults = placement.knobs, Knobs()
     changed = {
-        _OPTIONS.get(name, name): _text(getattr(knobs, name))
+        option_name(name): _text(getattr(knobs, name))
         for name in Knobs.__struct_fields__
         if getattr(knobs, name) != getattr(defaults, name)
     }

@@ -10,7 +10,7 @@ from gguf_deploy.calibration import (
 )
 from gguf_server.models.gguf.description import Description
 from gguf_server.models.measurement import DeviceUse, Measurement
-from gguf_server.models.placement import Need, Part
+from gguf_server.models.placement import Need, Part, counted
 
 
 def gpu_needs(measurement: Measurement, offer: Offer, description: Description) -> tuple[Need, ...]:
@@ -21,7 +21,7 @@ def gpu_needs(measurement: Measurement, offer: Offer, description: Description) 
             use.name,
             offer.memory_bytes,
             (
-                *_counted(use),
+                *counted(use),
                 *copies,
                 Part("CUDA context", CUDA_CONTEXT_BYTES),
                 Part("headroom", headroom_bytes(offer.memory_bytes)),
@@ -52,16 +52,8 @@ def host_need(measurement: Measurement, memory_bytes: int) -> Need:
         compute_bytes=sum(use.compute_bytes for use in uses),
     )
     parts = (
-        *_counted(total),
+        *counted(total),
         Part("outputs", measurement.output_bytes),
         Part("server", PROCESS_BYTES),
     )
     return Need(total.name, memory_bytes, parts)
-
-
-def _counted(use: DeviceUse) -> tuple[Part, ...]:
-    return (
-        Part("weights", use.weights_bytes),
-        Part("KV cache", use.cache_bytes),
-        Part("compute", use.compute_bytes),
-    )

@@ -4,7 +4,7 @@ import msgspec
 
 from gguf_deploy.ask import Offer
 from gguf_deploy.planner import Trial
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 from gguf_server.models.placement import PlacedGpu, PlacedModel, Placement, Startup
 
 

@@ -14,9 +14,10 @@ import msgspec
 from gguf_deploy.ask import Ask, Offer
 from gguf_deploy.fitting import gpu_needs, host_need
 from gguf_deploy.speed import speed_bounds
+from gguf_server.knobs import Knobs
 from gguf_server.models.blueprint import Blueprint
 from gguf_server.models.gguf.description import Description
-from gguf_server.models.measurement import Knobs, Measurement
+from gguf_server.models.measurement import Measurement
 from gguf_server.models.placement import Need, Speed
 from gguf_server.models.sizes import human_bytes
 

@@ -7,14 +7,20 @@ from typing import Any, Literal
 
 from gguf_deploy.ask import CPU, Preference
 from gguf_server.errors import SettingsError
-from gguf_server.models.measurement import Adapter, CacheType, FlashAttention, Knobs, KvLayout
+from gguf_server.knobs import (
+    MAX_SLOT_IDS,
+    Adapter,
+    CacheType,
+    FlashAttention,
+    Knobs,
+    KvLayout,
+)
 from gguf_server.options import adapters, on_off, option, size, switch, texts, whole, word
 from gguf_server.settings.declared import Declared
 from gguf_server.settings.models import SourceSettings
 
 Format = Literal["table", "json", "helm", "compose", "modal"]
 AUTO = "auto"
-MAX_SLOT_IDS = 256  # llama.cpp's own limit, as the server has it
 
 
 def _prices() -> Any:
@@ -142,5 +148,5 @@ class PlanSettings(SourceSettings):
             flash_attention=self.flash_attention,  # type: ignore[arg-type]
             max_batch_tokens=self.max_batch_tokens,
             embeddings=self.embeddings,
-            lora=tuple(Adapter(each.path, each.scale) for each in self.lora),
+            lora=self.lora,
         )

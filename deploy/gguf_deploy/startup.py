@@ -91,6 +91,27 @@ def parse_storage(text: str) -> Storage:
     return Storage("", rate * _GB)
 
 
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What happens in the server's own process, wherever the files are."""
+
+    size_bytes: int
+    on_gpu: bool
+    num_gpus: int
+    fits_in_host_memory: bool
+
+    def stages(self, source: Storage) -> tuple[Stage, ...]:
+        rate = min(source.bytes_per_second, _TO_GPU_RATE if self.on_gpu else _TO_CPU_RATE)
+        times = 1 if self.fits_in_host_memory else _THRASHING
+        cpu_warm_up_seconds = self.size_bytes / _CPU_WARM_UP_RATE
+        return (
+            _stage("process", _PROCESS_SECONDS + self.num_gpus * _PROCESS_SECONDS_PER_GPU),
+            _stage("load", times * self.size_bytes / rate),
+            _stage("context", _CONTEXT_SECONDS),
+            _stage("warmup", _GPU_WARM_UP_SECONDS if self.on_gpu else cpu_warm_up_seconds),
+        )
+
+
 def startup(
     size_bytes: int,
     storage: Storage,
@@ -104,33 +125,24 @@ def startup(
 
     ``num_gpus`` are opened even where no layer is on them.
     """
-
-    def stages(source: Storage) -> tuple[Stage, ...]:
-        rate = min(source.bytes_per_second, _TO_GPU_RATE if on_gpu else _TO_CPU_RATE)
-        times = 1 if fits_in_host_memory else _THRASHING
-        return (
-            _stage("process", _PROCESS_SECONDS + num_gpus * _PROCESS_SECONDS_PER_GPU),
-            _stage("load", times * size_bytes / rate),
-            _stage("context", _CONTEXT_SECONDS),
-            _stage("warmup", _GPU_WARM_UP_SECONDS if on_gpu else size_bytes / _CPU_WARM_UP_RATE),
-        )
-
+    load = _Load(size_bytes, on_gpu, num_gpus, fits_in_host_memory)
     fetched = (_stage("fetch", size_bytes / _HUB_RATE),) if fetch else ()
-    expected_seconds = _total(stages(storage))
+    expected_seconds = _total(load.stages(storage))
     period = _SHORT_PERIOD_SECONDS if expected_seconds < _SHORT_SECONDS else _LONG_PERIOD_SECONDS
     threshold = math.ceil(_budget(expected_seconds) / period)
     deadline = period * threshold + _MARGIN * _total(fetched) + _SCHEDULE_SECONDS
     on_modal = min(storage, MODAL, key=lambda each: each.bytes_per_second)
+    modal_seconds = _budget(_total(load.stages(on_modal)))
     return Startup(
         storage=storage.description,
-        stages=(*fetched, *stages(storage)),
+        stages=(*fetched, *load.stages(storage)),
         expected_seconds=expected_seconds,
         probe_period_seconds=period,
         probe_failure_threshold=threshold,
         progress_deadline_seconds=deadline,
         helm_timeout_seconds=deadline + _HELM_MARGIN_SECONDS,
         compose_start_period_seconds=_budget(expected_seconds),
-        modal_startup_timeout_seconds=min(_budget(_total(stages(on_modal))), _MODAL_MAX_SECONDS),
+        modal_startup_timeout_seconds=min(modal_seconds, _MODAL_MAX_SECONDS),
     )
 
 

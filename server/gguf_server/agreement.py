@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from gguf_server.errors import InvalidPlan, SettingsError
-from gguf_server.models.measurement import Adapter
+from gguf_server.knobs import option_name
 from gguf_server.models.placement import PlacedModel, Placement, loads
 from gguf_server.models.quantization import canonical, is_meant
 from gguf_server.models.reference import parse_reference
@@ -13,7 +13,6 @@ from gguf_server.settings.serve import Settings
 
 _log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
-_OPTIONS = {"context_tokens": "context"}  # all others are named as in the plan
 
 
 def read_plan(settings: Settings) -> Placement | None:
@@ -37,10 +36,8 @@ def differences(settings: Settings, placement: Placement) -> list[str]:
     """``the plan counted with --slots 8, not 16``"""
     found = []
     for name in placement.knobs.__struct_fields__:
-        option = _OPTIONS.get(name, name)
+        option = option_name(name)
         planned, asked = getattr(placement.knobs, name), getattr(settings, option)
-        if option == "lora":
-            asked = tuple(Adapter(each.path, each.scale) for each in asked)
         is_open = option == "context" and not asked  # the plan says what that came to
         if planned != asked and not is_open:
             flag = "--" + option.replace("_", "-")
@@ -50,11 +47,7 @@ def differences(settings: Settings, placement: Placement) -> list[str]:
 
 def planned_bytes(placement: Placement) -> tuple[int, ...]:
     """Of each GPU what llama.cpp itself counted."""
-    counted = ("weights", "KV cache", "compute")
-    return tuple(
-        sum(part.num_bytes for part in need.parts if part.name in counted)
-        for need in placement.devices
-    )
+    return tuple(need.counted_bytes for need in placement.devices)
 
 
 def _check_model(settings: Settings, model: PlacedModel) -> None:

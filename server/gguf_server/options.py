@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any, get_args
 
-from gguf_server.wire.messages import LoraFile
+from gguf_server.knobs import Adapter
 
 Parser = Callable[[str], Any]
 
@@ -117,12 +117,12 @@ def reals(text: str) -> tuple[float, ...]:
     return tuple(real(0)(part) for part in texts(text))
 
 
-def adapters(text: str) -> tuple[LoraFile, ...]:
+def adapters(text: str) -> tuple[Adapter, ...]:
     """``a.gguf,b.gguf:0.5``"""
     found = []
     for part in texts(text):
         path, separator, scale = part.rpartition(":")
-        found.append(LoraFile(path, real(-100, 100)(scale)) if separator else LoraFile(part, 1))
+        found.append(Adapter(path, real(-100, 100)(scale)) if separator else Adapter(part))
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ from gguf_server.agreement import planned_bytes, read_plan
 from gguf_server.api.app import create_app
 from gguf_server.api.connections import Connections
 from gguf_server.errors import CannotListen, ServerDraining, SettingsError
-from gguf_server.models.files import check_model_file
+from gguf_server.models.files import check_gguf_file
 from gguf_server.prompt.renderer import TemplateRenderer
 from gguf_server.provision import Provision
 from gguf_server.settings.environment import engine_environment
@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
 async def serve(settings: Settings) -> None:
     """Until a signal ends it. Raises ``StartupError`` when there is nothing to serve any more."""
     for adapter in settings.lora:
-        check_model_file(Path(adapter.path))
+        check_gguf_file(Path(adapter.path))
     await Server(settings).run()
 
 

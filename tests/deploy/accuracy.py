@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from gguf_deploy.measuring import Measurer
-from gguf_server.models.measurement import DeviceUse, Knobs, Question, SimulatedGpu, Topology
+from gguf_server.knobs import Knobs
+from gguf_server.models.measurement import DeviceUse, Question, SimulatedGpu, Topology
 from tests.deploy.architectures import ARCHITECTURES
 from tests.deploy.closed_form import Case, Use, needs
 

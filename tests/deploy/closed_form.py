@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gguf_server.knobs import Knobs
 from gguf_server.models.gguf.types import TENSOR_TYPES
-from gguf_server.models.measurement import Knobs
 from tests.deploy.architectures import Synthetic
 
 GPU_ALIGNMENT, HOST_ALIGNMENT = 128, 32

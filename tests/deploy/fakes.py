@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from gguf_deploy.hardware import Gpu
+from gguf_server.knobs import Knobs
 from gguf_server.models.blueprint import Blueprint
 from gguf_server.models.gguf.description import Description
-from gguf_server.models.measurement import DeviceUse, Knobs, Measurement
+from gguf_server.models.measurement import DeviceUse, Measurement
 
 GIB = 1 << 30
 LAYERS = 20

@@ -1,8 +1,17 @@
 """Placements as the planner makes them, for tests of what carries them out."""
 
 from gguf_deploy.startup import parse_storage, startup
-from gguf_server.models.measurement import Adapter, Knobs
-from gguf_server.models.placement import Need, Part, PlacedGpu, PlacedModel, Placement, Speed
+from gguf_server.knobs import Adapter, Knobs
+from gguf_server.models.measurement import DeviceUse
+from gguf_server.models.placement import (
+    Need,
+    Part,
+    PlacedGpu,
+    PlacedModel,
+    Placement,
+    Speed,
+    counted,
+)
 
 COMMIT = "1e10" + "7" * 36  # to some parsers of YAML such a commit is a number
 MIB = 1 << 20
@@ -123,6 +132,7 @@ ALL = (moe_on_l40s, dense_on_cpu, experts_on_cpu_with_two_gpus)
 def _need(
     name: str, there_mib: int, *, weights: int, cache: int, compute: int, context: int
 ) -> Need:
-    parts = {"weights": weights, "KV cache": cache, "compute": compute, "CUDA context": context}
-    there = tuple(Part(part, size * MIB + 1) for part, size in parts.items())
-    return Need(name, there_mib * MIB, there)
+    sizes = (size * MIB + 1 for size in (weights, cache, compute))
+    use = DeviceUse(name, name == "host", *sizes)
+    parts = (*counted(use), Part("CUDA context", context * MIB + 1))
+    return Need(name, there_mib * MIB, parts)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gguf_deploy.environment import environment
-from gguf_server.models.measurement import Adapter, CacheType, FlashAttention, Knobs, KvLayout
+from gguf_server.knobs import Adapter, CacheType, FlashAttention, Knobs, KvLayout
 from gguf_server.models.placement import Placement
 from gguf_server.models.reference import parse_reference
 from gguf_server.settings.serve import Settings

@@ -44,6 +44,12 @@ def test_each_gpu_needs_what_is_counted_a_context_and_headroom() -> None:
     assert first.fits
 
 
+def test_what_llama_cpp_counted_is_found_again_in_what_is_needed() -> None:
+    needs = gpu_needs(MEASUREMENT, Offer(SMALL, 2), PLAIN)
+    assert [need.counted_bytes for need in needs] == [10, 11]
+    assert host_need(MEASUREMENT, GIB).counted_bytes == 25
+
+
 def test_headroom_grows_with_the_card() -> None:
     [need, _] = gpu_needs(MEASUREMENT, Offer(LARGE, 2), PLAIN)
     assert need.parts[-1] == Part("headroom", int(80 * GIB * 0.03))

@@ -9,13 +9,8 @@ import pytest
 
 from gguf_deploy.measuring import Measurer
 from gguf_server.errors import MeasurementFailed
-from gguf_server.models.measurement import (
-    Knobs,
-    Measurement,
-    Question,
-    SimulatedGpu,
-    Topology,
-)
+from gguf_server.knobs import Knobs
+from gguf_server.models.measurement import Measurement, Question, SimulatedGpu, Topology
 
 CPU = Topology()
 GPU = Topology((SimulatedGpu("L4", 23 << 30, 22 << 30),))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from gguf_deploy.ask import Ask, Offer
 from gguf_deploy.calibration import CUDA_CONTEXT_BYTES, headroom_bytes
 from gguf_deploy.planner import Found, Measure, search
+from gguf_server.knobs import Knobs
 from gguf_server.models.blueprint import Blueprint
-from gguf_server.models.measurement import Knobs, Measurement
+from gguf_server.models.measurement import Measurement
 from tests.deploy.fakes import GIB, LARGE, LAYERS, MIDDLE, SMALL, blueprint, gpu, measure
 
 

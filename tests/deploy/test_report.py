@@ -7,7 +7,7 @@ from gguf_deploy.placing import placement
 from gguf_deploy.planner import search
 from gguf_deploy.report import lines, price_per_million_tokens, shortage
 from gguf_deploy.startup import parse_storage, startup
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 from tests.deploy.fakes import GIB, LARGE, MIDDLE, SMALL, blueprint, measure
 
 ASK = Ask(

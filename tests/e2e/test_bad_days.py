@@ -338,7 +338,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(serve: Se
     [
         (b"", 3, "is empty"),
         (b"PK\x03\x04 not a model", 3, "not a GGUF file"),
-        (None, 4, "damaged or incomplete"),
+        (None, 3, "ends before its tensors do"),
     ],
     ids=["empty", "wrong magic", "truncated"],
 )

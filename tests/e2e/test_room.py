@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 from gguf_server.models.placement import Placement, dumps
 from tests.deploy.placements import dense_on_cpu
 from tests.e2e.conftest import ServerUnderTest

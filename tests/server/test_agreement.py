@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gguf_server.agreement import differences, planned_bytes, read_plan
 from gguf_server.errors import InvalidPlan, SettingsError
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 from gguf_server.models.placement import Placement, dumps
 from gguf_server.settings.serve import Settings
 from tests.deploy.placements import COMMIT, experts_on_cpu_with_two_gpus, moe_on_l40s

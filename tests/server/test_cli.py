@@ -13,6 +13,7 @@ from gguf_server import __version__
 from gguf_server.errors import ClusterError, ModelFileError, SettingsError, StartupError
 from gguf_server.settings.declared import flag_name
 from gguf_server.settings.serve import Settings
+from tests.gguf_files import least_model
 
 
 def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -113,8 +114,7 @@ def test_a_wrong_variable_is_one_line_and_exit_code_2() -> None:
 
 
 def test_a_file_of_an_option_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    model = tmp_path / "a.gguf"
-    model.write_bytes(b"GGUF" + bytes(100))
+    model = least_model(tmp_path / "a.gguf")
     for flag in ("--chat-template", "--api-key-file"):
         line = error_line(2, "serve", str(model), flag, "/no/such/file", "--port", "0")
         assert line.endswith(f"{flag} /no/such/file cannot be read: No such file or directory")
@@ -136,8 +136,7 @@ TLS = Path(__file__).parent / "tls"
 def test_tls_files_that_cannot_be_used_are_one_line_and_exit_code_2(
     tmp_path: Path, cert: str, key: str, wanted: str
 ) -> None:
-    model = tmp_path / "model.gguf"
-    model.write_bytes(b"GGUF" + bytes(100))
+    model = least_model(tmp_path / "model.gguf")
     files = ["--tls-cert", str(TLS / cert), "--tls-key", str(TLS / key)]
     assert wanted in error_line(2, "serve", str(model), *files)
 
@@ -159,7 +158,12 @@ def test_a_directory_is_one_line_and_exit_code_3(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "wanted"), [(b"", "is empty"), (b"PK\x03\x04", "is not a GGUF file")]
+    ("content", "wanted"),
+    [
+        (b"", "is empty"),
+        (b"PK\x03\x04", "is not a GGUF file"),
+        (b"GGUF\x03\0\0\0", "ends at 8 bytes, within its header"),
+    ],
 )
 def test_a_file_that_is_no_model_is_one_line_and_exit_code_3(
     tmp_path: Path, content: bytes, wanted: str
@@ -204,8 +208,7 @@ def test_no_termination_log_is_made_where_nobody_looks_for_one(tmp_path: Path) -
 def test_a_key_file_without_a_key_does_not_leave_the_api_open(tmp_path: Path, content: str) -> None:
     keys = tmp_path / "keys"
     keys.write_text(content)
-    model = tmp_path / "model.gguf"
-    model.write_bytes(b"GGUF and no more")
+    model = least_model(tmp_path / "model.gguf")
     line = "serve", str(model), "--api-key-file", str(keys)
     result = run(*line)
     assert result.returncode == SettingsError.exit_code

@@ -1,7 +1,6 @@
 """From what was asked for to a file to serve."""
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from gguf_server.provision import Provision
 from gguf_server.settings.serve import Settings
 from gguf_server.supervisor.fetching import Answer
 from gguf_server.supervisor.preparation import Prepared, Stage
+from tests.gguf_files import least_model
 from tests.server.models.store.shelf import Shelf
 
 CONTENTS = {"m-Q8_0.gguf": b"GGUF eight" * 10, "m-Q4_K_M.gguf": b"GGUF four" * 10}
@@ -86,7 +86,7 @@ def test_a_directory_that_cannot_be_written_to_will_do(place: Place, monkeypatch
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(30, "Read-only file system")
 
-    monkeypatch.setattr(store, "_touch", refused)
+    monkeypatch.setattr(store, "touch", refused)
     assert place.prepare().config.model_path.endswith("m-Q8_0.gguf")
 
 
@@ -131,5 +131,8 @@ def test_a_file_that_is_no_model_is_refused_before_anything_starts(
     path = tmp_path / "m.gguf"
     with pytest.raises(ModelFileError, match="does not exist"):
         place.prepare(model=str(path))
-    path.write_bytes(b"GGUF" + os.urandom(100))
+    path.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelFileError, match="of GGUF version 0"):
+        place.prepare(model=str(path))
+    least_model(path)
     assert place.prepare(model=str(path)).config.model_path == str(path)

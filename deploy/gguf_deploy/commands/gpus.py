@@ -5,10 +5,8 @@ from collections.abc import Iterable
 
 from gguf_deploy.hardware import PRICES_AS_OF, Gpu, load_prices, priced
 from gguf_deploy.settings import GpusSettings
-from gguf_server.models.sizes import human_bytes
+from gguf_server.models.sizes import gibibytes, human_bytes
 from gguf_server.tables import show, table
-
-_GIB = 1024**3
 
 
 def gpus(settings: GpusSettings) -> None:
@@ -65,7 +63,7 @@ def _cells(gpu: Gpu) -> tuple[str, ...]:
     major, minor = gpu.compute_capability
     return (
         gpu.name,
-        f"{gpu.memory_bytes / _GIB:.1f} GiB{'' if gpu.memory_is_measured else ' (data sheet)'}",
+        f"{gibibytes(gpu.memory_bytes)}{'' if gpu.memory_is_measured else ' (data sheet)'}",
         f"{human_bytes(gpu.bandwidth_bytes_per_second)}/s",
         f"{major}.{minor}",
         f"{gpu.modal_name}, up to {gpu.max_per_modal_container}" if gpu.modal_name else "-",

@@ -7,9 +7,8 @@ from gguf_deploy import cluster
 from gguf_deploy.cluster import FREE_IS_UNKNOWN
 from gguf_deploy.node import GPU_RESOURCE, Node
 from gguf_deploy.settings import NodesSettings
+from gguf_server.models.sizes import gibibytes
 from gguf_server.tables import show, table
-
-_GIB = 1024**3
 
 
 def nodes(settings: NodesSettings) -> None:
@@ -74,7 +73,7 @@ def _cells(node: Node) -> tuple[str, ...]:
     return (
         node.name,
         (name or "?") + resource,
-        f"{node.memory_bytes / _GIB:.1f} GiB" if node.memory_bytes else "?",
+        gibibytes(node.memory_bytes) if node.memory_bytes else "?",
         "?" if node.free is None else str(node.free),
         str(node.count),
         ", ".join(node.taints) or "-",

@@ -18,8 +18,9 @@ from gguf_deploy.planner import Found, Measure, Trial, search
 from gguf_deploy.settings import PlanSettings
 from gguf_deploy.startup import parse_storage, startup
 from gguf_server.errors import DoesNotFit, MeasurementFailed
+from gguf_server.knobs import Knobs
 from gguf_server.models.blueprint import Blueprint, blueprints
-from gguf_server.models.measurement import Knobs, Measurement, Question, SimulatedGpu, Topology
+from gguf_server.models.measurement import Measurement, Question, SimulatedGpu, Topology
 from gguf_server.models.placement import Placement, dumps
 from gguf_server.models.reference import Reference
 from gguf_server.models.store.store import Store

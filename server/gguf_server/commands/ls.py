@@ -9,9 +9,10 @@ from pathlib import Path
 from gguf_server.commands.times import ago
 from gguf_server.models.candidates import Candidate
 from gguf_server.models.sizes import human_bytes
-from gguf_server.models.store.layout import repository_name
+from gguf_server.models.store.layout import MANIFEST_NAME, repository_name
 from gguf_server.models.store.rests import foreign_models, partials, unreadable
-from gguf_server.models.store.store import Missing, Revision, Store
+from gguf_server.models.store.revision import Revision
+from gguf_server.models.store.store import Missing, Store
 from gguf_server.settings.models import LsSettings
 from gguf_server.tables import show, table
 
@@ -48,8 +49,8 @@ def ls(settings: LsSettings) -> None:
     rows = [row for revision in store.revisions() for row in _rows(store, revision)]
     others = Others(
         [(repository_name(store.root, each.path), each.size_bytes) for each in partials(store)],
-        [(path, path.stat().st_size) for path in foreign_models(store)],
-        unreadable(store),
+        foreign_models(store),
+        [each.path / MANIFEST_NAME for each in unreadable(store)],
     )
     if settings.json:
         print(json.dumps(as_json(rows, others), indent=1))

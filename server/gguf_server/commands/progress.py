@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
 import msgspec
@@ -44,12 +43,7 @@ class Shown(Protocol):
 
     def __enter__(self) -> Self: ...
     def __call__(self, progress: Progress) -> None: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
 def shown(stream: TextIO = sys.stderr, *, as_json: bool) -> Shown:
@@ -77,12 +71,7 @@ class Lines:
             self._write(progress)
             self._last_time = now
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def _write(self, progress: Progress) -> None:
@@ -120,14 +109,9 @@ class Bar:
             bar.set_description_str(f"{_pace(progress)}  {title}", refresh=False)
         bar.refresh()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
-        self._logs.__exit__(kind, error, traceback)
+        self._logs.__exit__(None, None, None)
 
     def _new_bar(self, title: str, progress: Progress) -> Any:
         """What matters most comes first: a narrow terminal cuts off the end."""

@@ -12,9 +12,9 @@ from gguf_server.models.progress import Stage
 from gguf_server.models.source import Source
 from gguf_server.models.store.adoption import adopt
 from gguf_server.models.store.layout import PARTIALS_NAME, refuse_links
-from gguf_server.models.store.manifest import StoredFile
+from gguf_server.models.store.manifest import StoredFile, stored_file
 from gguf_server.models.store.space import check_space
-from gguf_server.models.store.store import Store, stored_file
+from gguf_server.models.store.store import Store
 from gguf_server.models.store.verification import Check, check
 from gguf_server.models.transfer.disk import is_full
 from gguf_server.models.transfer.download import download

@@ -1,15 +1,26 @@
-"""Is this a file that can be served? The cheap questions, asked before a process is started."""
+"""Is this a file that can be served? Asked before a process is started, of its header alone."""
 
 import stat
 from pathlib import Path
 
 from gguf_server.errors import ModelFileError
+from gguf_server.models.gguf.description import describe
+from gguf_server.models.gguf.split import read_headers
 
 _MAGIC = b"GGUF"
 
 
 def check_model_file(path: Path) -> None:
-    """Raises ``ModelFileError`` with what is wrong and what to do."""
+    """A model, all of it, and all parts of a split. Raises ``ModelFileError`` with what is wrong
+    and what to do.
+    """
+    check_gguf_file(path)
+    if unservable := describe(read_headers(path)).unservable:
+        raise ModelFileError(f"{path} {unservable}")
+
+
+def check_gguf_file(path: Path) -> None:
+    """Does it begin like one? Raises ``ModelFileError``."""
     try:
         status = path.stat()
         magic = _first_bytes(path) if stat.S_ISREG(status.st_mode) else b""

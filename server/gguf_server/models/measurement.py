@@ -1,42 +1,8 @@
 """What a model needs, by llama.cpp's own count: the question to a measuring process, the answer."""
 
-from typing import Literal
-
 from msgspec import Struct
 
-KvLayout = Literal["split", "unified"]
-FlashAttention = Literal["auto", "on", "off"]
-CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
-
-
-class Adapter(Struct, frozen=True):
-    """A LoRA adapter applied to every request at ``scale``."""
-
-    path: str
-    scale: float = 1.0
-
-
-class Knobs(Struct, frozen=True, kw_only=True):
-    """All options of the server that decide how much memory it needs, named as it names them.
-
-    ``context_tokens`` is what one sequence may hold; 0 takes the model's own within reason.
-    ``n_gpu_layers`` -1 means all.
-    """
-
-    context_tokens: int = 0
-    slots: int = 8
-    retained_prefixes: int = 0
-    kv_layout: KvLayout = "split"
-    kv_cells: int = 0
-    cache_type_k: CacheType = "f16"
-    cache_type_v: CacheType = "f16"
-    flash_attention: FlashAttention = "auto"
-    n_gpu_layers: int = -1
-    n_cpu_moe: int = 0
-    tensor_split: tuple[float, ...] = ()
-    max_batch_tokens: int = 512
-    embeddings: bool = False
-    lora: tuple[Adapter, ...] = ()
+from gguf_server.knobs import Knobs
 
 
 class SimulatedGpu(Struct, frozen=True):

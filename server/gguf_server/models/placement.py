@@ -8,9 +8,11 @@ import msgspec
 from msgspec import Struct
 
 from gguf_server.errors import InvalidPlan
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
+from gguf_server.models.measurement import DeviceUse
 
 VERSION = 1
+_COUNTED = ("weights", "KV cache", "compute")  # by llama.cpp itself; other parts are added
 _AGAIN = "make it anew: gguf-deploy plan MODEL --format json"
 
 
@@ -44,10 +46,16 @@ class PlacedGpu(Struct, frozen=True, kw_only=True):
 
 
 class Part(Struct, frozen=True):
-    """What some bytes are for: ``weights``, ``KV cache``, ``compute``, ``CUDA context``..."""
+    """What some bytes are for: those of ``counted``, ``CUDA context``, ``headroom``..."""
 
     name: str
     num_bytes: int
+
+
+def counted(use: DeviceUse) -> tuple[Part, ...]:
+    """The parts that llama.cpp has counted."""
+    sizes = (use.weights_bytes, use.cache_bytes, use.compute_bytes)
+    return tuple(map(Part, _COUNTED, sizes))
 
 
 class Need(Struct, frozen=True):
@@ -60,6 +68,11 @@ class Need(Struct, frozen=True):
     @property
     def num_bytes(self) -> int:
         return sum(part.num_bytes for part in self.parts)
+
+    @property
+    def counted_bytes(self) -> int:
+        """What llama.cpp itself counted of it."""
+        return sum(part.num_bytes for part in self.parts if part.name in _COUNTED)
 
     @property
     def fits(self) -> bool:

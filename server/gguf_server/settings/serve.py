@@ -7,25 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 from gguf_server.errors import SettingsError
+from gguf_server.knobs import MAX_SLOT_IDS, Adapter, CacheType, FlashAttention, KvLayout
 from gguf_server.models.reference import Reference
 from gguf_server.options import adapters, keys, on_off, option, real, reals, texts, whole, word
 from gguf_server.settings.declared import environment_name
 from gguf_server.settings.environment import cache_dir, usable_cpus
 from gguf_server.settings.models import SourceSettings
 from gguf_server.wire.messages import (
-    CacheType,
     Device,
     EngineConfig,
-    FlashAttention,
-    KvLayout,
     LoadMode,
     LogLevel,
-    LoraFile,
     RopeScaling,
 )
 
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
-MAX_SLOT_IDS = 256  # LLAMA_MAX_SEQ
 
 LogFormat = Literal["console", "json"]
 
@@ -50,7 +46,7 @@ class Settings(SourceSettings):
         "WORD",
     )
     chat_template: str = option("", str, "Jinja file instead of the model's template", "FILE")
-    lora: tuple[LoraFile, ...] = option(
+    lora: tuple[Adapter, ...] = option(
         (), adapters, "adapters for all requests: a.gguf,b.gguf:0.5", "FILES"
     )
 

@@ -8,69 +8,43 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gguf_server.knobs import Knobs, KvLayout
+
 PROTOCOL_VERSION = 3
 # What a request may hold when nobody says: models announce contexts that no memory holds.
 DEFAULT_CONTEXT_TOKENS = 4096
 
-KvLayout = Literal["split", "unified"]
-FlashAttention = Literal["auto", "on", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Device = Literal["auto", "gpu", "cpu"]
 LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"]
 RopeScaling = Literal["model", "none", "linear", "yarn"]
-CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 FinishReason = Literal["stop", "length"]
 MemoryKind = Literal["attention", "window", "recurrent", "hybrid", "unknown", "none"]
 ConstraintKind = Literal["json_schema", "gbnf", "lark"]
 LoadStage = Literal["start", "weights", "context", "warmup"]
 
 
-class LoraFile(Struct, frozen=True):
-    """A LoRA adapter applied to every request at ``scale``."""
-
-    path: str
-    scale: float
-
-
-class EngineConfig(Struct, frozen=True, kw_only=True):
+class EngineConfig(Knobs, frozen=True, kw_only=True):
     """Everything the engine must know to load a model; it reads no environment.
 
-    ``context_tokens`` is what one sequence may hold, prompt and output together; 0 takes the
-    model's training context, at most ``DEFAULT_CONTEXT_TOKENS``. ``kv_cells`` counts cells of the
-    whole unified cache; 0 means ``slots * context_tokens``. ``device`` "gpu" refuses to go without
-    one, "cpu" leaves those alone that are there. ``n_gpu_layers`` -1 means all.
-    ``embeddings`` gives a model that generates a second context, for embeddings; a model that can
-    only embed needs no asking. ``host_cache_bytes`` bounds what is kept of evicted prefixes in
-    host memory; -1 takes a share of what the cgroup leaves. ``memory_check`` asks llama.cpp before
-    the weights are read whether there is room; ``planned_bytes`` are what a plan counted for each
-    GPU.
+    ``context_tokens`` 0 takes the model's training context, at most ``DEFAULT_CONTEXT_TOKENS``.
+    ``device`` "gpu" refuses to go without one, "cpu" leaves those alone that are there.
+    ``host_cache_bytes`` bounds what is kept of evicted prefixes in host memory; -1 takes a share
+    of what the cgroup leaves. ``memory_check`` asks llama.cpp before the weights are read whether
+    there is room; ``planned_bytes`` are what a plan counted for each GPU.
     """
 
     model_path: str
-    context_tokens: int = 0
-    slots: int = 8
-    retained_prefixes: int = 0
-    kv_layout: KvLayout = "split"
-    kv_cells: int = 0
-    cache_type_k: CacheType = "f16"
-    cache_type_v: CacheType = "f16"
-    flash_attention: FlashAttention = "auto"
     device: Device = "auto"
-    n_gpu_layers: int = -1
-    n_cpu_moe: int = 0
-    tensor_split: tuple[float, ...] = ()
     load_mode: LoadMode = "auto"
     rope_scaling: RopeScaling = "model"
     rope_freq_base: float = 0.0
     rope_freq_scale: float = 0.0
     yarn_orig_ctx: int = 0
-    lora: tuple[LoraFile, ...] = ()
     threads: int = 1
     threads_batch: int = 1
-    max_batch_tokens: int = 512
     step_target_seconds: float = 0.4
     output_reservation_tokens: int = 256
-    embeddings: bool = False
     host_cache_bytes: int = -1
     memory_check: bool = True
     planned_bytes: tuple[int, ...] = ()

@@ -12,7 +12,7 @@ from gguf_server.commands.clean import clean
 from gguf_server.commands.ls import ls
 from gguf_server.commands.times import ago
 from gguf_server.errors import StorageUnusable
-from gguf_server.models.store.layout import PARTIALS_NAME, USED_NAME
+from gguf_server.models.store.layout import MANIFEST_NAME, PARTIALS_NAME, USED_NAME
 from gguf_server.settings.models import CleanSettings, LsSettings
 from gguf_server.tables import table
 from tests.mounts import read_only
@@ -79,12 +79,15 @@ def test_ls_of_an_empty_directory_says_how_to_get_a_model(
 
 def test_clean_says_what_would_go_and_why_and_touches_nothing(root: Path, capsys) -> None:
     before = sorted(root.rglob("*"))
+    flat = root / "flat.gguf"
+    width = len(str(flat))
     clean(CleanSettings(models_dir=str(root), keep_quant=("Q8_0",)))
     assert said(capsys) == [
-        "       WHAT                      SIZE   WHY",
-        "goes   org/repo@aaaaaaaa:Q4_K_M  9 kB   is not Q8_0",
-        "stays  org/repo@aaaaaaaa:Q8_0    10 kB  no rule says it should go",
-        "stays  rest of org/late          4 kB   was written to within a day",
+        f"       {'WHAT':{width}}  SIZE    WHY",
+        f"goes   {'org/repo@aaaaaaaa:Q4_K_M':{width}}  9 kB    is not Q8_0",
+        f"stays  {'org/repo@aaaaaaaa:Q8_0':{width}}  10 kB   no rule says it should go",
+        f"stays  {'rest of org/late':{width}}  4 kB    was written to within a day",
+        f"stays  {flat}  5.0 MB  is not from a hub",
         "12 kB would be freed. Do it with --yes.",
     ]
     assert sorted(root.rglob("*")) == before
@@ -93,7 +96,7 @@ def test_clean_says_what_would_go_and_why_and_touches_nothing(root: Path, capsys
 def test_clean_with_yes_does_what_it_said(root: Path, capsys) -> None:
     clean(CleanSettings(models_dir=str(root), keep_quant=("Q8_0",), yes=True))
     lines = said(capsys)
-    assert lines[1] == "gone   org/repo@aaaaaaaa:Q4_K_M  9 kB   is not Q8_0"
+    assert lines[1].startswith("gone   org/repo@aaaaaaaa:Q4_K_M ")
     assert lines[-1] == "12 kB were freed."
     assert sorted(each.name for each in root.rglob("*.gguf")) == ["flat.gguf", "m-Q8_0.gguf"]
 
@@ -102,7 +105,7 @@ def test_clean_for_scripts(root: Path, capsys) -> None:
     clean(CleanSettings(models_dir=str(root), older_than=30 * 86_400.0, json=True))
     found = json.loads(capsys.readouterr().out)
     assert (found["done"], found["freed_bytes"]) == (False, 24_576)
-    assert [each["goes"] for each in found["items"]] == [True, True, False]
+    assert [each["goes"] for each in found["items"]] == [True, True, False, False]
     assert found["items"][0] == {
         "goes": True,
         "name": "org/repo@aaaaaaaa:Q8_0",
@@ -117,6 +120,23 @@ def test_clean_of_a_read_only_directory_is_one_error(root: Path, capsys) -> None
         assert "would be freed" in said(capsys)[-1]
         with pytest.raises(StorageUnusable, match="cannot be written: Read-only file system"):
             clean(CleanSettings(models_dir=str(root), older_than=0, yes=True))
+
+
+def test_what_ls_shows_as_somebody_elses_stays_with_clean(tmp_path: Path, capsys) -> None:
+    (tmp_path / "flat.gguf").write_bytes(bytes(1000))
+    damaged = Shelf(tmp_path).put(CONTENTS) / MANIFEST_NAME
+    damaged.write_text("{")
+    ls(LsSettings(models_dir=str(tmp_path), json=True))
+    shown = json.loads(capsys.readouterr().out)
+    clean(CleanSettings(models_dir=str(tmp_path), older_than=0, yes=True, json=True))
+    items = json.loads(capsys.readouterr().out)["items"]
+    assert [(each["goes"], each["name"]) for each in items] == [
+        *((False, path) for path in shown["unreadable"]),
+        *((False, each["path"]) for each in shown["foreign"]),
+    ]
+    assert len(items) == 2
+    assert items[0]["size_bytes"] > sum(map(len, CONTENTS.values()))  # what is kept there
+    assert damaged.exists()
 
 
 def test_clean_of_nothing_says_so(tmp_path: Path, capsys) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from gguf_server.errors import SettingsError
+from gguf_server.knobs import Adapter
 from gguf_server.models.reference import Reference
 from gguf_server.settings.declared import environment_name, flag_name, shown_name
 from gguf_server.settings.environment import usable_cpus
 from gguf_server.settings.serve import EMBEDDED_MODEL, Settings
-from gguf_server.wire.messages import EngineConfig, LoraFile
+from gguf_server.wire.messages import EngineConfig
 
 # A value for each option, as text and as it is understood, unlike the default.
 EXAMPLES: dict[str, tuple[str, object]] = {
@@ -27,7 +28,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "served_model_name": ("name", "name"),
     "embeddings": ("on", True),
     "chat_template": ("/t.jinja", "/t.jinja"),
-    "lora": ("/a.gguf, /b.gguf:0.5", (LoraFile("/a.gguf", 1), LoraFile("/b.gguf", 0.5))),
+    "lora": ("/a.gguf, /b.gguf:0.5", (Adapter("/a.gguf", 1), Adapter("/b.gguf", 0.5))),
     "host": ("::", "::"),
     "port": ("0", 0),
     "tls_cert": ("/cert.pem", "/cert.pem"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gguf_server.knobs import Adapter
 from gguf_server.wire.framing import MAX_FRAME_BYTES, FrameReader, FramingError, encode
 from gguf_server.wire.messages import (
     PROTOCOL_VERSION,
@@ -25,7 +26,6 @@ from gguf_server.wire.messages import (
     Load,
     LoadFailed,
     LoadProgress,
-    LoraFile,
     ModelFacts,
     Ready,
     Rejected,
@@ -61,7 +61,7 @@ CONFIG = EngineConfig(
     rope_freq_base=10_000.0,
     rope_freq_scale=0.5,
     yarn_orig_ctx=4096,
-    lora=(LoraFile("a.gguf", 0.25), LoraFile("b.gguf", 1.0)),
+    lora=(Adapter("a.gguf", 0.25), Adapter("b.gguf", 1.0)),
     threads=5,
     threads_batch=6,
     max_batch_tokens=256,

@@ -21,7 +21,7 @@ from gguf_server.errors import LoadError, ModelFileError
 from gguf_server.models.gguf.reader import read_header
 from gguf_server.models.gguf.source import FileBytes
 from gguf_server.models.measurement import DeviceUse, Measurement, Question
-from gguf_server.wire.messages import EngineConfig, LoraFile
+from gguf_server.wire.messages import EngineConfig
 
 _FLOAT_BYTES = 4
 
@@ -54,8 +54,7 @@ def measure(question: Question, devices: Sequence[int] | None = None) -> Measure
 
 def _config(question: Question) -> EngineConfig:
     knobs = msgspec.structs.asdict(question.knobs)
-    lora = tuple(LoraFile(each.path, each.scale) for each in knobs.pop("lora"))
-    return EngineConfig(model_path=question.model_path, load_mode="none", lora=lora, **knobs)
+    return EngineConfig(model_path=question.model_path, load_mode="none", **knobs)
 
 
 def _load(config: EngineConfig, log: LlamaLog, devices: Sequence[int] | None) -> binding.Model:

@@ -13,7 +13,8 @@ from gguf_server.engine.llama import binding, parameters
 from gguf_server.engine.llama.devices import without_host_memory
 from gguf_server.engine.llama.measure import measure
 from gguf_server.errors import DoesNotFit, StartupError
-from gguf_server.models.measurement import Adapter, DeviceUse, Knobs, Measurement, Question
+from gguf_server.knobs import Knobs
+from gguf_server.models.measurement import DeviceUse, Measurement, Question
 from gguf_server.models.sizes import gibibytes
 from gguf_server.wire.messages import EngineConfig
 
@@ -54,12 +55,8 @@ def _quietly() -> Iterator[None]:
 
 
 def _question(config: EngineConfig) -> Question:
-    names = set(Knobs.__struct_fields__) - {"lora"}
-    knobs = {name: getattr(config, name) for name in names}
-    return Question(
-        config.model_path,
-        Knobs(lora=tuple(Adapter(each.path, each.scale) for each in config.lora), **knobs),
-    )
+    knobs = {name: getattr(config, name) for name in Knobs.__struct_fields__}
+    return Question(config.model_path, Knobs(**knobs))
 
 
 def _shortages(measurement: Measurement, *, is_mapped: bool) -> Iterator[str]:

@@ -59,32 +59,53 @@ class Description:
         if self.kind == "adapter":
             return "is an adapter (LoRA); serve its base model with --lora"
         if self.kind == "imatrix" or not self.architecture:
-            return "holds no model, but data about one"
+            return "holds no model, but data about one; take the model's own file"
         if self.kind == "mmproj" or self.architecture == "clip":
-            return "is a projector for images or sound, a companion of a model"
+            return "is a projector for images or sound; take the model that it belongs to"
         if not self.num_params:
-            return "holds a vocabulary only"
+            return "holds a vocabulary only; take a file with weights"
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Experts:
+    """The weights that are in experts, of which a token meets only some."""
+
+    tensors: Sequence[Tensor]
+    count: int
+    num_used: int
+
+    @property
+    def num_params(self) -> int:
+        return sum(each.num_elements for each in self.tensors)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(each.size_bytes for each in self.tensors)
+
+    def idle(self, amount: int) -> int:
+        """Of an amount in all of them, what is in those that a token does not meet."""
+        if not 0 < self.num_used <= self.count:
+            return 0
+        return amount * (self.count - self.num_used) // self.count
 
 
 def describe(headers: Sequence[Header]) -> Description:
     """Of one file, or of all parts of a split in order; keys are those of the first."""
     first = headers[0]
     tensors = [tensor for header in headers for tensor in header.tensors]
-    num_experts, num_used = _ours(first, "expert_count"), _ours(first, "expert_used_count")
     num_params = sum(tensor.num_elements for tensor in tensors)
     size_bytes = sum(tensor.size_bytes for tensor in tensors)
-    experts = _in_experts(tensors)
-    expert_bytes = sum(each.size_bytes for each in experts)
+    experts = _experts(first, tensors)
+    looked_up_bytes = _looked_up_bytes(tensors)
     return Description(
         architecture=first.architecture,
         kind=first.text("general.type"),
         name=first.text("general.name"),
         num_params=num_params,
-        num_active_params=num_params
-        - _idle(sum(each.num_elements for each in experts), num_experts, num_used),
-        num_experts=num_experts,
-        num_experts_used=num_used,
+        num_active_params=num_params - experts.idle(experts.num_params),
+        num_experts=experts.count,
+        num_experts_used=experts.num_used,
         context_tokens=_ours(first, "context_length"),
         num_layers=_ours(first, "block_count"),
         num_heads=_ours(first, "attention.head_count"),
@@ -92,20 +113,14 @@ def describe(headers: Sequence[Header]) -> Description:
         embedding_size=_ours(first, "embedding_length"),
         vocab_size=_vocab_size(first),
         tensor_bytes=_tensor_bytes(tensors),
-        label=FILE_TYPES.get(first.whole("general.file_type") or 0, "")
-        if "general.file_type" in first.metadata
-        else "",
+        label=_label(first),
         chat_template=first.text("tokenizer.chat_template"),
-        tokenizer=" ".join(
-            text for key in ("model", "pre") if (text := first.text(f"tokenizer.ggml.{key}"))
-        ),
+        tokenizer=_tokenizer(first),
         license=first.text("general.license"),
         base_models=_base_models(first),
         size_bytes=size_bytes,
-        active_bytes=size_bytes
-        - _idle(expert_bytes, num_experts, num_used)
-        - _looked_up_bytes(tensors),
-        expert_bytes=expert_bytes,
+        active_bytes=size_bytes - experts.idle(experts.size_bytes) - looked_up_bytes,
+        expert_bytes=experts.size_bytes,
         largest_bf16_matrix=_largest_bf16_matrix(tensors),
     )
 
@@ -118,15 +133,20 @@ def _ours(header: Header, key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _in_experts(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [each for each in tensors if _EXPERT.search(each.name)]
+def _experts(header: Header, tensors: Sequence[Tensor]) -> _Experts:
+    inside = [each for each in tensors if _EXPERT.search(each.name)]
+    return _Experts(inside, _ours(header, "expert_count"), _ours(header, "expert_used_count"))
 
 
-def _idle(in_experts: int, num_experts: int, num_used: int) -> int:
-    """Of weights in experts, those of experts that a token does not meet."""
-    if not 0 < num_used <= num_experts:
-        return 0
-    return in_experts * (num_experts - num_used) // num_experts
+def _label(header: Header) -> str:
+    number = header.whole("general.file_type")
+    return "" if number is None else FILE_TYPES.get(number, "")
+
+
+def _tokenizer(header: Header) -> str:
+    """``gpt2 smollm``: its kind, and how it splits text before."""
+    texts = (header.text(f"tokenizer.ggml.{key}") for key in ("model", "pre"))
+    return " ".join(text for text in texts if text)
 
 
 def _largest_bf16_matrix(tensors: Sequence[Tensor]) -> int:

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 from gguf_server.errors import ModelFileError
@@ -33,12 +32,7 @@ class FileBytes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._number)
 
     def read(self, offset: int, count: int) -> bytes:

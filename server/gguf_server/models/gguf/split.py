@@ -10,35 +10,42 @@ from gguf_server.models.gguf.reader import read_header
 from gguf_server.models.gguf.source import FileBytes
 
 
-def part_paths(path: Path) -> list[Path]:
-    """All parts of the split that this is the first of; the file itself where it is no split."""
-    found = SPLIT.fullmatch(path.name)
-    if not found:
-        return [path]
-    count = int(found["count"])
-    suffix = path.suffix
-    return [
-        path.with_name(f"{found['stem']}-{number:05}-of-{count:05}{suffix}")
-        for number in range(1, count + 1)
-    ]
-
-
 def read_headers(path: Path) -> list[Header]:
     """Of a file, or of all parts of a split. Raises ``ModelFileError``."""
-    found = SPLIT.fullmatch(path.name)
-    if found and int(found["number"]) != 1:
-        first = part_paths(path)[0].name
-        msg = f"{path} is part {int(found['number'])} of a split model; name the first: {first}"
-        raise ModelFileError(msg)
-    headers = []
-    for part in part_paths(path):
-        if not part.exists() and part != path:
-            msg = f"{part} is missing, a part of the split model {path}; download it"
-            raise ModelFileError(msg)
-        with FileBytes(part) as source:
-            headers.append(read_header(source))
+    first = _header(path)
+    if (first.whole("split.count") or 1) == 1:  # whatever it is called
+        return [first]
+    headers = [first, *(_header(part) for part in _other_parts(path))]
     check_split(str(path), headers)
     return headers
+
+
+def _other_parts(path: Path) -> list[Path]:
+    """Of the split that this is the first of. llama.cpp finds them by their names, too."""
+    found = SPLIT.fullmatch(path.name)
+    if not found:
+        msg = (
+            f"{path} is a part of a split model and not named so; call it NAME-00001-of-0000N.gguf"
+        )
+        raise ModelFileError(f"{msg}, beside the others")
+    names = [
+        f"{found['stem']}-{number:05}-of-{found['count']}{path.suffix}"
+        for number in range(1, int(found["count"]) + 1)
+    ]
+    if int(found["number"]) != 1:
+        msg = f"{path} is part {int(found['number'])} of a split model; name the first: {names[0]}"
+        raise ModelFileError(msg)
+    parts = [path.with_name(name) for name in names[1:]]
+    for part in parts:
+        if not part.exists():
+            msg = f"{part} is missing, a part of the split model {path}; download it"
+            raise ModelFileError(msg)
+    return parts
+
+
+def _header(path: Path) -> Header:
+    with FileBytes(path) as source:
+        return read_header(source)
 
 
 def check_split(name: str, headers: Sequence[Header]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gguf_server.models.quantization import canonical, is_meant
 from gguf_server.models.store.manifest import StoredModel
-from gguf_server.models.store.store import Revision
+from gguf_server.models.store.revision import Revision
 
 LATELY_SECONDS = 24 * 3600.0
 
@@ -31,7 +31,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What a fetch left behind: a partial file, or a revision without a manifest."""
+    """What a fetch left behind: a partial file, or a revision without a manifest that we know."""
 
     path: Path
     size_bytes: int

@@ -1,9 +1,16 @@
 """``manifest.json``: written last and atomically, so what it lists is there and was verified."""
 
+import os
+import time
+from pathlib import Path
+
+import msgspec
 from msgspec import Struct
 
-from gguf_server.models.foreign import is_safe_path
+from gguf_server.models.foreign import is_plain_file, is_safe_path
 from gguf_server.models.listing import RemoteFile
+from gguf_server.models.store.layout import MANIFEST_NAME
+from gguf_server.models.transfer.disk import sync_directory
 
 FORMAT = 1
 
@@ -58,7 +65,53 @@ class Manifest(Struct, frozen=True, kw_only=True):
     num_params: int | None = None
 
 
-def is_sound(manifest: Manifest) -> bool:
+_decoder = msgspec.json.Decoder(Manifest)
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """None where there is none, or none that is sound."""
+    path = directory / MANIFEST_NAME
+    try:
+        manifest = _decoder.decode(path.read_bytes()) if is_plain_file(path) else None
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return None
+    return manifest if manifest is not None and _is_sound(manifest) else None
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Whole or not at all, and still there after a power cut."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    temporary = directory / f"{MANIFEST_NAME}.{os.getpid()}.{time.monotonic_ns()}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(directory / MANIFEST_NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(directory)
+
+
+def merged(earlier: Manifest, later: Manifest) -> Manifest:
+    models = {each.paths: each for each in (*earlier.models, *later.models)}
+    files = {each.path: each for each in (*earlier.files, *later.files)}
+    return msgspec.structs.replace(
+        later,
+        revisions=earlier.revisions | later.revisions,
+        models=tuple(models.values()),
+        files=tuple(files.values()),
+        tokenizer=later.tokenizer or earlier.tokenizer,
+    )
+
+
+def stored_file(directory: Path, path: str, sha256: str) -> StoredFile:
+    """The entry of a file that has just been verified."""
+    status = (directory / path).stat()
+    return StoredFile(path, status.st_size, sha256, status.st_mtime_ns)
+
+
+def _is_sound(manifest: Manifest) -> bool:
     """Of our format, and no path in it leads out of its directory: others may have written it."""
     templates = [manifest.tokenizer.chat_template] if manifest.tokenizer else []
     paths = [

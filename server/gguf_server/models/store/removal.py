@@ -16,9 +16,9 @@ from gguf_server.models.store.layout import (
     PARTIALS_NAME,
     USED_NAME,
 )
-from gguf_server.models.store.manifest import StoredModel
+from gguf_server.models.store.manifest import StoredModel, write_manifest
 from gguf_server.models.store.rests import our_repositories
-from gguf_server.models.store.store import Store, write_manifest
+from gguf_server.models.store.store import Store
 from gguf_server.models.transfer.lease import Holder, hold
 
 

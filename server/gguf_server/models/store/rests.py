@@ -53,22 +53,28 @@ def partials(store: Store) -> list[Rest]:
     return found
 
 
-def foreign_models(store: Store) -> list[Path]:
-    """GGUF files that no fetch put there: the flat layout of other tools."""
+def foreign_models(store: Store) -> list[tuple[Path, int]]:
+    """GGUF files that no fetch put there, the flat layout of other tools; with their bytes."""
     ours = set(revision_directories(store.root))
     found = []
     for directory, names, files in os.walk(store.root):
         at = Path(directory)
         names[:] = sorted(name for name in names if name != PARTIALS_NAME and at / name not in ours)
-        paths = (at / name for name in sorted(files) if name.lower().endswith(".gguf"))
-        found += [path for path in paths if path.is_file()]
+        for path in (at / name for name in sorted(files) if name.lower().endswith(".gguf")):
+            with suppress(OSError):
+                if path.is_file():
+                    found.append((path, path.stat().st_size))
     return found
 
 
-def unreadable(store: Store) -> list[Path]:
-    """Manifests that are damaged, or a later version's. What is beside them stays as it is."""
-    paths = (each / MANIFEST_NAME for each in revision_directories(store.root))
-    return [path for path in paths if path.exists() and store.revision(path.parent) is None]
+def unreadable(store: Store) -> list[Rest]:
+    """Revisions whose manifest is damaged, or a later version's. They stay as they are."""
+    found = []
+    for directory in revision_directories(store.root):
+        if (directory / MANIFEST_NAME).exists() and store.revision(directory) is None:
+            with suppress(OSError):
+                found.append(_rest(directory))
+    return found
 
 
 def _partials(root: Path) -> Iterator[Path]:

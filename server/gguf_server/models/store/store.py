@@ -1,7 +1,6 @@
 """The model directory: what is in it, what of it may be served, and what is written into it."""
 
 import contextlib
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,37 +11,26 @@ import msgspec
 from gguf_server.errors import ModelUnavailable, StorageUnusable
 from gguf_server.models.candidates import Candidate
 from gguf_server.models.choice import Wanted, choose
-from gguf_server.models.foreign import is_plain_file
 from gguf_server.models.meter import Meter
 from gguf_server.models.reference import Reference
 from gguf_server.models.store.layout import (
     MANIFEST_NAME,
     PARTIALS_NAME,
-    USED_NAME,
     refuse_links,
     revision_directories,
 )
-from gguf_server.models.store.manifest import Manifest, StoredFile, StoredModel, is_sound
+from gguf_server.models.store.manifest import (
+    Manifest,
+    StoredFile,
+    StoredModel,
+    merged,
+    read_manifest,
+    write_manifest,
+)
+from gguf_server.models.store.revision import Revision, last_used, touch
 from gguf_server.models.store.verification import Check, check, check_again
-from gguf_server.models.transfer.disk import sync_directory
 
 _SHORTEST_COMMIT = 7
-_decoder = msgspec.json.Decoder(Manifest)
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """One commit of one repository, as its manifest says.
-
-    ``last_used``: by a fetch or by a server that may write, in seconds since 1970.
-    """
-
-    directory: Path
-    manifest: Manifest
-    last_used: float
-
-    def files_of(self, paths: Sequence[str]) -> list[StoredFile]:
-        return [file for file in self.manifest.files if file.path in paths]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +69,11 @@ class Store:
 
     def revision(self, directory: Path) -> Revision | None:
         """None without a manifest, or with one that is not of ours or of this directory."""
-        path = directory / MANIFEST_NAME
-        try:
-            manifest = _decoder.decode(path.read_bytes()) if is_plain_file(path) else None
-        except (OSError, msgspec.MsgspecError, RecursionError):
-            return None
-        if manifest is None or not is_sound(manifest):
+        manifest = read_manifest(directory)
+        if manifest is None:
             return None
         is_here = self.revision_directory(manifest.repository, manifest.commit) == directory
-        return Revision(directory, manifest, _last_used(directory)) if is_here else None
+        return Revision(directory, manifest, last_used(directory)) if is_here else None
 
     def find(
         self, reference: Reference, wanted: Wanted, meter: Meter | None = None
@@ -132,7 +116,7 @@ class Store:
         refuse_links(self.root, directory.parent / PARTIALS_NAME)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            _touch(directory / USED_NAME)
+            touch(directory)
         except OSError as exc:
             where = exc.filename or directory
             msg = f"{where} cannot be written: {exc.strerror}; name another place for models"
@@ -142,9 +126,9 @@ class Store:
         """Written last: from now on it is served. What an earlier fetch put there stays."""
         directory = self.revision_directory(manifest.repository, manifest.commit)
         earlier = self.revision(directory)
-        merged = _merged(earlier.manifest, manifest) if earlier else manifest
+        whole = merged(earlier.manifest, manifest) if earlier else manifest
         try:
-            write_manifest(directory, merged)
+            write_manifest(directory, whole)
         except OSError as exc:
             msg = f"{directory / MANIFEST_NAME} cannot be written: {exc.strerror}"
             raise StorageUnusable(msg) from None
@@ -152,7 +136,7 @@ class Store:
     def stamp(self, directory: Path) -> bool:
         """Note that it is used now; False where nothing can be written."""
         try:
-            _touch(directory / USED_NAME)
+            touch(directory)
         except OSError:
             return False
         return True
@@ -228,29 +212,6 @@ class Store:
             )
 
 
-def _touch(path: Path) -> None:
-    """The file itself, not what a link of that name points at."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    number = os.open(path, flags, 0o664)
-    try:
-        os.utime(number)
-    finally:
-        os.close(number)
-
-
-def _last_used(directory: Path) -> float:
-    for name in (USED_NAME, MANIFEST_NAME):
-        with contextlib.suppress(OSError):
-            return (directory / name).stat().st_mtime
-    return 0.0
-
-
-def stored_file(directory: Path, path: str, sha256: str) -> StoredFile:
-    """The entry of a file that has just been verified."""
-    status = (directory / path).stat()
-    return StoredFile(path, status.st_size, sha256, status.st_mtime_ns)
-
-
 def _stored(revision: Revision, model: StoredModel, template: str) -> Stored:
     return Stored(
         path=revision.directory / model.paths[0],
@@ -261,30 +222,3 @@ def _stored(revision: Revision, model: StoredModel, template: str) -> Stored:
         size_bytes=model.size_bytes,
         chat_template=revision.directory / template if template else None,
     )
-
-
-def _merged(earlier: Manifest, later: Manifest) -> Manifest:
-    models = {each.paths: each for each in (*earlier.models, *later.models)}
-    files = {each.path: each for each in (*earlier.files, *later.files)}
-    return msgspec.structs.replace(
-        later,
-        revisions=earlier.revisions | later.revisions,
-        models=tuple(models.values()),
-        files=tuple(files.values()),
-        tokenizer=later.tokenizer or earlier.tokenizer,
-    )
-
-
-def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Whole or not at all, and still there after a power cut."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-    temporary = directory / f"{MANIFEST_NAME}.{os.getpid()}.{time.monotonic_ns()}"
-    try:
-        with temporary.open("wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(directory / MANIFEST_NAME)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(directory)

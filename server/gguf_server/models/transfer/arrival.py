@@ -1,10 +1,8 @@
 """All pieces of one file, over several connections, hashed as they come."""
 
 import random
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
 
 import httpx2
 
@@ -13,11 +11,12 @@ from gguf_server.models.listing import RemoteFile
 from gguf_server.models.progress import CountBytes, Notice
 from gguf_server.models.retry import MAX_FAILURES, pause_seconds
 from gguf_server.models.sizes import human_bytes
-from gguf_server.models.source import Location, Source
-from gguf_server.models.transfer.answer import Answer, Meaning, understand
+from gguf_server.models.source import Source
+from gguf_server.models.transfer.answer import Answer, Meaning
 from gguf_server.models.transfer.digest import Digest
 from gguf_server.models.transfer.disk import is_full
 from gguf_server.models.transfer.partial import Partial
+from gguf_server.models.transfer.requests import Over, Requests
 
 _TICK_SECONDS = 0.05
 _FLUSH_SECONDS = 5.0
@@ -25,10 +24,6 @@ _FLUSH_SECONDS = 5.0
 
 class Changed(Exception):
     """The server has another file than before: what is there may not belong to it."""
-
-
-class _Over(Exception):
-    """This thread's answer came after the end."""
 
 
 class Arrival:
@@ -43,7 +38,6 @@ class Arrival:
         notice: Notice,
         num_connections: int,
     ) -> None:
-        self._source = source
         self._file = file
         self._partial = partial
         self._ledger = partial.ledger
@@ -53,10 +47,8 @@ class Arrival:
         self._digest = Digest(file)
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._requests = Requests(source, file, self._stop)
         self._taken: set[int] = set()
-        self._location: Location | None = None
-        self._sockets: set[socket.socket] = set()
-        self._asking: set[threading.Thread] = set()
         self._serves_ranges = True
         self._num_failures = 0
         self._fault: BaseException | None = None
@@ -84,23 +76,20 @@ class Arrival:
         return self._digest.num_bytes == self._file.size_bytes
 
     def _end(self, threads: list[threading.Thread]) -> None:
-        """A thread that waits for bytes is woken by the end of its connection. One that waits for
-        an answer cannot be woken and is left alone: when it comes, it sees that all is over.
+        """One that waits for an answer cannot be woken and is left alone: when it comes, it sees
+        that all is over.
         """
         self._stop.set()
-        while any(each.is_alive() and each not in self._asking for each in threads):
-            with self._lock:
-                for each in self._sockets:
-                    with suppress(OSError):
-                        each.shutdown(socket.SHUT_RDWR)
+        while any(each.is_alive() and not self._requests.is_asking(each) for each in threads):
+            self._requests.hang_up()
             for thread in threads:
-                if thread not in self._asking:
+                if not self._requests.is_asking(thread):
                     thread.join(_TICK_SECONDS)
 
     def _guarded(self, job: Callable[[], None]) -> None:
         try:
             job()
-        except (StartupError, Changed, _Over) as exc:
+        except (StartupError, Changed, Over) as exc:
             self._give_up(exc)
         except OSError as exc:
             self._give_up(self._storage_error(exc))
@@ -154,7 +143,7 @@ class Arrival:
         piece = self._ledger.piece(index)
         wanted = range(piece.start + self._ledger.arrived(index), piece.stop)
         etag = self._ledger.etag
-        with self._ask(wanted, etag) as (response, answer):
+        with self._requests.ask(wanted, etag) as (response, answer):
             match answer.meaning:
                 case Meaning.PART:
                     self._remember(answer)
@@ -164,65 +153,10 @@ class Arrival:
                 case Meaning.CHANGED:
                     raise Changed(answer.detail)
                 case Meaning.ELSEWHERE:
-                    self._location = None
+                    self._requests.forget_location()
                     self._failed(answer.detail, None)
                 case Meaning.LATER:
                     self._failed(answer.detail, answer.retry_after_seconds)
-
-    @contextmanager
-    def _ask(self, wanted: range, etag: str) -> Iterator[tuple[httpx2.Response, Answer]]:
-        with self._waiting_for_an_answer():
-            location = self._located()
-            headers = {
-                **location.headers,
-                "accept-encoding": "identity",
-                "range": f"bytes={wanted.start}-{wanted.stop - 1}",
-            }
-            if etag and not etag.startswith("W/"):
-                headers["if-range"] = etag
-            client = self._source.client
-            request = client.build_request("GET", location.url, headers=headers)
-            response = client.send(request, stream=True, follow_redirects=False)
-        with closing(response), self._interruptible(response):
-            status, theirs = response.status_code, response.headers
-            yield response, understand(status, theirs, wanted, self._file.size_bytes, etag)
-
-    @contextmanager
-    def _waiting_for_an_answer(self) -> Iterator[None]:
-        me = threading.current_thread()
-        with self._lock:
-            self._asking.add(me)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._asking.discard(me)
-
-    @contextmanager
-    def _interruptible(self, response: httpx2.Response) -> Iterator[None]:
-        connection = response.extensions["network_stream"].get_extra_info("socket")
-        with self._lock:
-            self._sockets.add(connection)
-        try:
-            if self._stop.is_set():
-                raise _Over
-            yield
-        finally:
-            with self._lock:
-                self._sockets.discard(connection)
-
-    def _located(self) -> Location:
-        with self._lock:
-            location = self._location
-        if location is None:
-            location = self._source.locate()
-            with self._lock:
-                self._location = location
-        return location
-
-    @property
-    def _host(self) -> str:
-        return httpx2.URL(self._location.url).host if self._location else "the hub"
 
     def _remember(self, answer: Answer) -> None:
         with self._lock:
@@ -273,13 +207,15 @@ class Arrival:
         if num_failures > MAX_FAILURES * self._num_connections:
             there, size = human_bytes(self._ledger.num_bytes), human_bytes(self._file.size_bytes)
             msg = (
-                f"{self._file.path} cannot be fetched from {self._host}: {detail};"
+                f"{self._file.path} cannot be fetched from {self._requests.host}: {detail};"
                 f" {there} of {size} are here and kept, run it again and it goes on there"
             )
             raise HubUnreachable(msg)
         turn = -(-num_failures // self._num_connections)
         pause = pause_seconds(turn, retry_after, random.random())  # noqa: S311
-        self._notice(f"{self._host}: {detail}, failure {num_failures}; again in {pause:.0f} s")
+        self._notice(
+            f"{self._requests.host}: {detail}, failure {num_failures}; again in {pause:.0f} s"
+        )
         self._stop.wait(pause)
 
     def _recovered(self) -> None:

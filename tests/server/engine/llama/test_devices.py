@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gguf_deploy.measuring import Measurer
 from gguf_server.errors import MeasurementFailed
-from gguf_server.models.measurement import Knobs, Measurement, Question, SimulatedGpu, Topology
+from gguf_server.knobs import Knobs
+from gguf_server.models.measurement import Measurement, Question, SimulatedGpu, Topology
 from tests.deploy.architectures import (
     ARCHITECTURES,
     Synthetic,

@@ -13,7 +13,7 @@ from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.runner import Chunk, Vector
 from gguf_server.errors import LoadError
-from gguf_server.wire.messages import LoraFile
+from gguf_server.knobs import Adapter
 from tests.server.engine.llama import tiny_models
 from tests.server.engine.llama.tiny_models import BERT_CONTEXT, EMBEDDING, HEADS, LAYERS
 
@@ -238,7 +238,7 @@ def test_similar_texts_have_similar_vectors(load_model):
 def test_an_adapter_changes_the_vectors_too(load_model, tmp_path: Path):
     adapter = tmp_path / "adapter.gguf"
     tiny_models.write_adapter(adapter, layers=30, embedding=576)
-    lora = (LoraFile(str(adapter), 1.0),)
+    lora = (Adapter(str(adapter), 1.0),)
     plain, adapted = (
         units(LlamaVectorRunner(load_model(embeddings=True, lora=each)), [[300, 301, 302]])[0]
         for each in ((), lora)

@@ -28,7 +28,8 @@ from gguf_server.engine.pace import StepPacer
 from gguf_server.engine.runner import Chunk
 from gguf_server.engine.scheduler import Limits, Scheduler
 from gguf_server.engine.slots import Slots
-from gguf_server.wire.messages import Cancel, EngineConfig, KvLayout, Submit
+from gguf_server.knobs import KvLayout
+from gguf_server.wire.messages import Cancel, EngineConfig, Submit
 from tests.fakes import FakeVocabulary
 from tests.server.engine.llama.tiny_models import CONTEXT, PIECES, WINDOW
 

@@ -11,8 +11,8 @@ from gguf_deploy.measuring import MEASURE_COMMAND, Measurer
 from gguf_server.engine.llama.breakdown import breakdown
 from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.errors import MeasurementFailed
-from gguf_server.models.measurement import Adapter, DeviceUse, Knobs, Question, Topology
-from gguf_server.wire.messages import LoraFile
+from gguf_server.knobs import Adapter, Knobs
+from gguf_server.models.measurement import DeviceUse, Question, Topology
 from tests.deploy.architectures import mamba
 from tests.server.engine.llama import tiny_models
 from tests.server.engine.llama.conftest import Load
@@ -49,9 +49,7 @@ def measurer() -> Iterator[Measurer]:
 
 def really_used(load_model: Load, path: Path, knobs: Knobs) -> dict[str, DeviceUse]:
     """By name; the weights of the first context are those of all."""
-    options = msgspec.structs.asdict(knobs) | {
-        "lora": tuple(LoraFile(each.path, each.scale) for each in knobs.lora)
-    }
+    options = msgspec.structs.asdict(knobs)
     model = load_model(model_path=str(path), load_mode="none", **options)
     total: dict[str, DeviceUse] = {}
     for context in model.contexts:

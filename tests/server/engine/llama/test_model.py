@@ -12,7 +12,8 @@ from gguf_server.engine.llama.model import LlamaModel, load
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.runner import Chunk
 from gguf_server.errors import LoadError
-from gguf_server.wire.messages import EngineConfig, LoraFile
+from gguf_server.knobs import Adapter
+from gguf_server.wire.messages import EngineConfig
 from tests.server.engine.llama import tiny_models
 
 PROMPT = list(range(300, 340))
@@ -110,8 +111,8 @@ def test_rope_settings_change_the_logits(load_model, plain, options: dict[str, f
 def test_an_adapter_changes_the_logits_unless_its_scale_is_zero(load_model, plain, tmp_path: Path):
     adapter = tmp_path / "adapter.gguf"
     tiny_models.write_adapter(adapter, layers=30, embedding=576)
-    adapted = last_logits(load_model(lora=(LoraFile(str(adapter), 1.0),)))
-    silent = last_logits(load_model(lora=(LoraFile(str(adapter), 0.0),)))
+    adapted = last_logits(load_model(lora=(Adapter(str(adapter), 1.0),)))
+    silent = last_logits(load_model(lora=(Adapter(str(adapter), 0.0),)))
     assert not np.allclose(plain, adapted, atol=1e-2)
     assert np.array_equal(plain, silent)
 
@@ -120,17 +121,17 @@ def test_an_adapter_of_another_model_is_named_in_the_error(load_model, tmp_path:
     adapter = tmp_path / "wrong.gguf"
     tiny_models.write_adapter(adapter, layers=30, embedding=64)
     with pytest.raises(LoadError, match=r"wrong\.gguf.*shape.*Take the adapter"):
-        load_model(lora=(LoraFile(str(adapter), 1.0),))
+        load_model(lora=(Adapter(str(adapter), 1.0),))
 
 
 def test_a_model_is_no_adapter(load_model, smollm2: Path):
     with pytest.raises(LoadError, match="Take a LoRA adapter"):
-        load_model(lora=(LoraFile(str(smollm2), 1.0),))
+        load_model(lora=(Adapter(str(smollm2), 1.0),))
 
 
 def test_a_missing_adapter_is_named_in_the_error(load_model):
     with pytest.raises(LoadError, match=r"/nowhere/lora\.gguf"):
-        load_model(lora=(LoraFile("/nowhere/lora.gguf", 1.0),))
+        load_model(lora=(Adapter("/nowhere/lora.gguf", 1.0),))
 
 
 def test_the_experts_of_the_first_layers_stay_on_the_cpu(load_model, tiny):

@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 
 from gguf_server.models.listing import RemoteFile
-from gguf_server.models.store.manifest import Manifest, StoredModel, Tokenizer
-from gguf_server.models.store.store import Store, stored_file
+from gguf_server.models.store.manifest import Manifest, StoredModel, Tokenizer, stored_file
+from gguf_server.models.store.store import Store
 
 
 def remote(path: str, content: bytes) -> RemoteFile:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gguf_server.models.store.cleaning import Rest, Rules, Verdict, judge
 from gguf_server.models.store.manifest import Manifest, StoredModel
-from gguf_server.models.store.store import Revision
+from gguf_server.models.store.revision import Revision
 
 NOW = 2_000_000_000.0
 DAY = 86_400.0

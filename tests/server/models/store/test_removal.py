@@ -68,7 +68,7 @@ def test_what_is_not_ours_stays(shelf: Shelf) -> None:
     assert remove(shelf.store, judged(shelf, EVERYTHING)) == []
     assert not (directory / "m-Q8_0.gguf").exists()
     assert all(path.read_text() == "precious" for path in foreign)
-    assert {each.name for each in foreign_models(shelf.store)} == {"mine.gguf", "old-Q4_0.gguf"}
+    assert {path.name for path, _ in foreign_models(shelf.store)} == {"mine.gguf", "old-Q4_0.gguf"}
 
 
 def test_a_link_to_a_directory_elsewhere_is_not_followed(shelf: Shelf, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from gguf_server.models.fetch import fetch
 from gguf_server.models.reference import Reference
 from gguf_server.models.store.cleaning import Rules, judge
 from gguf_server.models.store.layout import MANIFEST_NAME, PARTIALS_NAME, USED_NAME
-from gguf_server.models.store.manifest import Manifest, StoredFile, StoredModel
+from gguf_server.models.store.manifest import Manifest, StoredFile, StoredModel, write_manifest
 from gguf_server.models.store.removal import remove
 from gguf_server.models.store.rests import busy_repositories, foreign_models, rests, unreadable
-from gguf_server.models.store.store import Store, write_manifest
+from gguf_server.models.store.store import Store
 from tests.server.models.shop import Shop
 from tests.server.models.store.shelf import Shelf
 
@@ -71,7 +71,7 @@ def put_manifest(store: Store, *paths: str, **about: Any) -> Path:
 def test_a_manifest_whose_paths_lead_elsewhere_is_none(store: Store, path: str) -> None:
     directory = put_manifest(store, path)
     assert store.revisions() == []
-    assert unreadable(store) == [directory / MANIFEST_NAME]
+    assert [each.path for each in unreadable(store)] == [directory]
     clean(store)
     assert (directory / MANIFEST_NAME).exists()
 
@@ -118,7 +118,7 @@ def test_what_other_tools_keep_by_commit_is_not_ours(store: Store) -> None:
     snapshot.mkdir(parents=True)
     (snapshot / "model.gguf").write_bytes(b"GGUF")
     clean(store)
-    assert foreign_models(store) == [snapshot / "model.gguf"]
+    assert foreign_models(store) == [(snapshot / "model.gguf", len(b"GGUF"))]
 
 
 # --- fetching ----------------------------------------------------------------------------------
