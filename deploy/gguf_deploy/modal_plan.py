@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gguf_deploy.environment import environment
 from gguf_deploy.hardware import Gpu, find
 from gguf_server.errors import SettingsError
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 from gguf_server.models.placement import PlacedGpu, PlacedModel, Placement
 from gguf_server.models.reference import Reference, parse_reference
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 from gguf_server.models.placement import Placement
 from tests.deploy.placements import dense_on_cpu
 from tests.images.conftest import MODEL
