@@ -23,7 +23,7 @@ Edit = Callable[[Any], object]
 MakeClient = Callable[..., Client]
 
 
-def _as_is(plan: Any) -> None:
+def as_is(plan: Any) -> None:
     """What gguf-deploy wrote."""
 
 
@@ -40,7 +40,7 @@ def plane(tmp_path: Path) -> Iterator[Plane]:
 
 @pytest.fixture
 def make_client(plane: Plane, tmp_path: Path) -> MakeClient:
-    def make(placement: Placement | None = None, edit: Edit = _as_is, **variables: str) -> Client:
+    def make(placement: Placement | None = None, edit: Edit = as_is, **variables: str) -> Client:
         plan = json.loads(document(placement or moe_on_l40s()))
         plan["environment"]["GGUF_THREADS"] = "2"  # this machine's cores, not Modal's
         edit(plan)

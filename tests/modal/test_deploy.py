@@ -175,7 +175,7 @@ def test_the_image_alone_can_be_deployed_without_python(plane, make_client) -> N
         *("server", "deploy", "--yes", "--image", IMAGE, "--port", "8000", "--gpu", "L40S"),
         *("--volume", "gguf-models:/models", "--secret", "gguf-server"),
         *("--env-var", "MODEL_NAME=org/repo", "--startup-timeout", "1800"),
-        *("--max-containers", "1", "--max-concurrency", "8"),
+        *("--max-containers", "1", "--target-concurrency", "8"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     [function] = plane.functions.choices("Server")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.images.conftest import BUILD_SECONDS, HANG_SECONDS, MODEL, require_engine
-from tests.modal.client import Completed
+from tests.modal.client import APP, ROOT, Completed
 from tests.modal.conftest import MakeClient
 from tests.modal.plane.plane import Plane
 from tests.modal.small import small
@@ -107,6 +107,18 @@ def test_a_function_whose_command_fails_fails(run: Run, volume: Path) -> None:
     (volume / MODEL).unlink()
     said = bad(run("info"))
     assert f"/models/{MODEL}" in said
+
+
+def test_it_runs_as_the_images_own_user_too(use_image, make_client) -> None:
+    """Whose it is on Modal, only Modal knows."""
+    use_image("--user", "10001:0")
+    assert MODEL in good(make_client(small()).run("list_files"))
+
+
+def test_the_old_name_may_be_a_link(in_image, make_client, tmp_path) -> None:
+    old = tmp_path / "vllmserver.py"
+    old.symlink_to(ROOT / APP)
+    assert MODEL in good(make_client(small()).modal("run", f"{old}::list_files"))
 
 
 def test_commands_do_not_see_modals_packages(run: Run, in_image: Plane) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from modal_proto import api_pb2
 
+from gguf_server.models.placement import Placement
+from tests.deploy.placements import moe_on_l40s
 from tests.images.conftest import BUILD_SECONDS, HANG_SECONDS, MODEL, require_engine, until
-from tests.modal.conftest import MakeClient
+from tests.modal.conftest import Edit, MakeClient, as_is
 from tests.modal.plane.containers import Container
 from tests.modal.plane.edge import Answer
 from tests.modal.plane.plane import Plane
@@ -35,8 +37,8 @@ Serve = Callable[..., Container]
 def serve(in_image: Plane, make_client: MakeClient) -> Serve:
     """``modal deploy``, then a container, as for the first request."""
 
-    def serve(edit: Callable[[Any], object] = lambda _: None, **variables: str) -> Container:
-        make_client(small(), edit, **variables).deploy()
+    def serve(edit: Edit = as_is, placement: Placement | None = None) -> Container:
+        make_client(placement or small(), edit).deploy()
         return in_image.start("serve_api")
 
     return serve
@@ -86,10 +88,10 @@ def test_a_server_that_dies_takes_its_container_with_it(serve, in_image, engine)
     assert container.process.returncode != 0
 
 
-def test_a_model_that_was_not_downloaded(serve, in_image, volume) -> None:
-    (volume / MODEL).unlink()
-    said = failure(in_image, serve())
-    assert f"gguf-server ended with 3: /models/{MODEL} does not exist" in said
+def test_a_model_that_was_not_downloaded(serve, in_image) -> None:
+    """No hub is asked: the Volume could not take what came."""
+    said = failure(in_image, serve(placement=moe_on_l40s()))
+    assert "gguf-server ended with 9: acme/moe-8x3b-gguf was never fetched into /models" in said
 
 
 def test_a_model_that_cannot_be_loaded_fails_at_once_with_the_reason(

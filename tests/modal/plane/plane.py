@@ -110,6 +110,7 @@ class Plane:
             self.port = free.getsockname()[1]
             await for_client.start(sock=free.dup())
         await for_containers.start(path=str(self.directory / SOCKET))
+        (self.directory / SOCKET).chmod(0o666)  # whoever they run as
         return [for_client, for_containers]
 
 
