@@ -3,7 +3,7 @@ HOST = 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-docker check format images bench lock clean
+.PHONY: help run test test-docker test-cluster check format images bench lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: ## Set up, check and run all tests
 
 test-docker: ## Build the image and run the tests that need a Docker Engine
 	@scripts/setup dev && scripts/images && exec .venv/bin/python -m pytest -m docker
+
+test-cluster: ## Run the tests that need a Kubernetes: one of our own, which wants root on Linux
+	@scripts/setup dev && scripts/images && scripts/go-tools >/dev/null && exec .venv/bin/python -m pytest -m cluster
 
 check: ## Format, lint, types and import rules
 	@scripts/setup dev && exec scripts/check

@@ -24,6 +24,12 @@ PROCESS_BYTES = 512 * MIB
 # nominal rate. For layers and experts on the CPU.
 HOST_BYTES_PER_SECOND = 40e9
 
+# Of each GPU what vLLM takes, whatever the model needs: its --gpu-memory-utilization.
+VLLM_MEMORY_SHARE = 0.9
+# Bytes of the weights to bytes that let it work: a fifth for cache and activations. A rule of
+# thumb that many give, and nobody's measurement; more requests at once want more.
+VLLM_WEIGHTS_FACTOR = 1.2
+
 
 def headroom_bytes(memory_bytes: int) -> int:
     return max(HEADROOM_BYTES, int(memory_bytes * HEADROOM_FRACTION))

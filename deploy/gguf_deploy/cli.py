@@ -1,14 +1,23 @@
-"""The command ``gguf-deploy``: where a model can run. An error is one line and an exit code."""
+"""The command ``gguf-deploy``: where a model can run, and how it does there.
+
+An error is one line and an exit code.
+"""
 
 from collections.abc import Mapping
 
-from gguf_deploy.settings import GpusSettings, NodesSettings, PlanSettings
+from gguf_deploy.settings import (
+    GpusSettings,
+    NodesSettings,
+    PlanSettings,
+    RollbackSettings,
+    StatusSettings,
+)
 from gguf_server.verbs import Flags, Program, Verb
 
 _EXIT_CODES = """\
 Exit codes: 0 done, 1 a bug, 2 a bad option, 3 not a model file, 8 no such model, or not for you,
 9 the hub cannot be reached, 11 it fits nowhere or cannot be measured, 12 the cluster cannot be
-asked, 130 interrupted, 143 terminated."""
+asked, 13 what runs there is not well, 130 interrupted, 143 terminated."""
 
 
 def _plan(flags: Flags) -> None:
@@ -32,6 +41,20 @@ def _nodes(flags: Flags) -> None:
     nodes(settings)
 
 
+def _status(flags: Flags) -> None:
+    settings = StatusSettings.read(flags)
+    from gguf_deploy.commands.status import status  # noqa: PLC0415
+
+    status(settings)
+
+
+def _rollback(flags: Flags) -> None:
+    settings = RollbackSettings.read(flags)
+    from gguf_deploy.commands.rollback import rollback  # noqa: PLC0415
+
+    rollback(settings)
+
+
 _VERBS: Mapping[str, Verb] = {
     "plan": Verb(
         "find where a model can run, by llama.cpp's own count",
@@ -48,9 +71,25 @@ _VERBS: Mapping[str, Verb] = {
         NodesSettings,
         _nodes,
     ),
+    "status": Verb(
+        "show how a deployment is, and what is wrong with it",
+        "Ends with 0 if all is well, else with 13. It needs to get deployments and to list "
+        "replicasets and pods; without more it says what it cannot see.",
+        StatusSettings,
+        _status,
+    ),
+    "rollback": Verb(
+        "go back to the revision before, and wait until it answers",
+        "As kubectl rollout undo: image and model of that revision, by the Deployment's own "
+        "strategy. It needs to patch deployments.",
+        RollbackSettings,
+        _rollback,
+    ),
 }
 
-_PROGRAM = Program("gguf-deploy", "Plan where GGUF models run.", _EXIT_CODES, _VERBS)
+_PROGRAM = Program(
+    "gguf-deploy", "Plan where GGUF models run, and look after them.", _EXIT_CODES, _VERBS
+)
 
 
 def main() -> None:

@@ -7,31 +7,34 @@ from typing import Protocol
 
 from gguf_deploy.environment import environment
 from gguf_deploy.plan_file import plan_file
-from gguf_server.models.placement import PlacedModel, Placement
-from gguf_server.models.reference import parse_reference
+from gguf_server.models.placement import PlacedModel, Placement, dumps
+from gguf_server.models.reference import Reference, parse_reference
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _KEPT_REVISIONS = 2  # going back must not need a download
 _DISK_MARGIN = 1.1  # what a file system keeps for itself
 _DISK_REST_BYTES = _GIB  # tokenizers, manifests
+# Made of the model's reference and its name, and of the number of GPUs.
+_OF_THE_CHART = ("MODEL_NAME", "GGUF_SERVED_MODEL_NAME", "GGUF_DEVICE")
 
 
 class GpuLabels(Protocol):
-    """A kind of GPU, as the labels of cloud nodes call it; most have no label for its memory."""
+    """A kind of GPU, as the labels of cloud nodes call it."""
 
     @property
-    def gke(self) -> tuple[str, ...]: ...
-    @property
     def karpenter(self) -> tuple[str, ...]: ...
+    @property
+    def gke(self) -> tuple[str, ...]: ...
     @property
     def aks(self) -> tuple[str, ...]: ...
 
 
 def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, object]:
-    """``gpus`` are all kinds that would do."""
+    """``gpus`` are all kinds that would do, smallest first."""
     model, startup = placement.model, placement.startup
     variables = environment(placement)
-    del variables["MODEL_NAME"]  # the chart makes it of the model's reference
+    for name in _OF_THE_CHART:
+        del variables[name]
     document: dict[str, object] = {
         "model": _model(model),
         "server": {"environment": variables},
@@ -39,7 +42,7 @@ def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, ob
         "resources": {"requests": {"memory": f"{_mib(placement.host.num_bytes)}Mi"}},
     }
     if model.commit:  # a file is on somebody's volume already
-        document["persistence"] = {"size": f"{_volume_gib(model.size_bytes)}Gi"}
+        document["volume"] = {"size": f"{volume_gib(model.size_bytes)}Gi"}
     return document | {
         "startupProbe": {
             "periodSeconds": startup.probe_period_seconds,
@@ -47,6 +50,7 @@ def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, ob
         },
         "progressDeadlineSeconds": startup.progress_deadline_seconds,
         "helmTimeoutSeconds": startup.helm_timeout_seconds,
+        "plan": dumps(placement),
     }
 
 
@@ -59,17 +63,19 @@ def text(placement: Placement, gpus: Sequence[GpuLabels] = (), *, command: str) 
 
 def _model(model: PlacedModel) -> dict[str, object]:
     source = parse_reference(model.reference)
+    if isinstance(source, Path):
+        source = Reference(str(source))
     return {
-        "name": str(source) if isinstance(source, Path) else source.repository,
-        "reference": model.reference,
+        "name": source.repository,
         "revision": model.commit,
-        "quantization": model.label,
+        "quantization": source.selector,
+        "servedName": model.name,
         "sizeBytes": model.size_bytes,
     }
 
 
 def _gpu(placement: Placement, gpus: Sequence[GpuLabels]) -> dict[str, object]:
-    """Bytes are of each GPU. ``memoryMiBAbove`` is for ``Gt``, which wants more than that."""
+    """Bytes are of each GPU: of the one that needs most."""
     if placement.gpu is None:
         return {"count": 0}
     needed_bytes = max((need.num_bytes for need in placement.devices), default=0)
@@ -77,12 +83,16 @@ def _gpu(placement: Placement, gpus: Sequence[GpuLabels]) -> dict[str, object]:
         "count": placement.gpu.count,
         "name": placement.gpu.name,
         "memoryBytes": needed_bytes,
-        "memoryMiBAbove": max(_mib(needed_bytes) - 1, 0),
-        "nodeLabels": {
-            "gke": _names([gpu.gke for gpu in gpus]),
-            "karpenter": _names([gpu.karpenter for gpu in gpus]),
-            "aks": _names([gpu.aks for gpu in gpus]),
-        },
+        "nodeLabels": node_labels(gpus),
+    }
+
+
+def node_labels(gpus: Sequence[GpuLabels]) -> dict[str, list[str]]:
+    """By cloud."""
+    return {
+        "aws": _names([gpu.karpenter for gpu in gpus]),
+        "gke": _names([gpu.gke for gpu in gpus]),
+        "aks": _names([gpu.aks for gpu in gpus]),
     }
 
 
@@ -94,5 +104,6 @@ def _mib(num_bytes: int) -> int:
     return -(-num_bytes // _MIB)
 
 
-def _volume_gib(size_bytes: int) -> int:
+def volume_gib(size_bytes: int) -> int:
+    """Room for this model and the one before."""
     return math.ceil((_KEPT_REVISIONS * size_bytes * _DISK_MARGIN + _DISK_REST_BYTES) / _GIB)

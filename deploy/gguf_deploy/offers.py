@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gguf_deploy.ask import CPU, Offer
-from gguf_deploy.hardware import Gpu, find
+from gguf_deploy.hardware import GPUS, Gpu, find
 from gguf_deploy.node import Node
 from gguf_server.errors import DoesNotFit
 
@@ -51,6 +51,25 @@ def can_run(node: Node, offer: Offer, host_bytes: int = 0) -> bool:
     memory_bytes = node.memory_bytes or node.gpu.memory_bytes
     is_such = node.gpu.name == offer.gpu.name and memory_bytes >= offer.memory_bytes
     return is_such and count >= offer.count and node.host_bytes >= host_bytes
+
+
+def alternatives(gpus: Iterable[Gpu], memory_bytes: int) -> list[Gpu]:
+    """Those of ``gpus`` with so much memory, and of their labels those that no smaller GPU has."""
+    unable = [gpu for gpu in GPUS if gpu.memory_bytes < memory_bytes]
+    return [
+        replace(
+            gpu,
+            gke=_without(gpu.gke, [other.gke for other in unable]),
+            aks=_without(gpu.aks, [other.aks for other in unable]),
+        )
+        for gpu in dict.fromkeys(gpus)
+        if gpu.memory_bytes >= memory_bytes
+    ]
+
+
+def _without(labels: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Of clouds that label no memory; AWS does, and calls both sizes of the A100 by one name."""
+    return tuple(label for label in labels if not any(label in each for each in others))
 
 
 def _ordered(offers: Iterable[Offer]) -> tuple[Offer, ...]:

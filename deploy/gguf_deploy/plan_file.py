@@ -23,7 +23,11 @@ def plan_file(
     placement: Placement, command: str, how: Sequence[str], document: dict[str, object]
 ) -> str:
     """``command`` made it; ``how`` says what to do with it, a line each."""
-    heading = [f"Made by: {command}", *_about(placement), *how]
+    return yaml_file([f"Made by: {command}", *_about(placement), *how], document)
+
+
+def yaml_file(heading: Sequence[str], document: dict[str, object]) -> str:
+    """``heading`` becomes comments, a line each."""
     comments = [f"# {_printable(line)}\n" for line in heading]
     body: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False)
     return "".join([*comments, "\n", body])
@@ -51,7 +55,7 @@ def _printable(line: str) -> str:
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.Node:
-    style = None if _SURELY_TEXT.match(value) else '"'
+    style = "|" if "\n" in value else None if _SURELY_TEXT.match(value) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -15,7 +15,17 @@ from gguf_server.knobs import (
     Knobs,
     KvLayout,
 )
-from gguf_server.options import adapters, on_off, option, size, switch, texts, whole, word
+from gguf_server.options import (
+    adapters,
+    duration,
+    on_off,
+    option,
+    size,
+    switch,
+    texts,
+    whole,
+    word,
+)
 from gguf_server.settings.declared import Declared
 from gguf_server.settings.models import SourceSettings
 
@@ -59,6 +69,45 @@ class NodesSettings(Declared):
 
     kube_context: str = _kube_context("--context")
     kubeconfig: str = _kubeconfig()
+    json: bool = switch("print JSON")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSettings(Declared):
+    """Which Deployment of which cluster."""
+
+    release: str = option(
+        "",
+        str,
+        "a Deployment, or a Helm release; default: the only one",
+        "NAME",
+        is_positional=True,
+    )
+    namespace: str = option("", str, "default: the context's", "NAMESPACE", flag="-n/--namespace")
+    kube_context: str = _kube_context("--context")
+    kubeconfig: str = _kubeconfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSettings(WorkloadSettings):
+    """All options of ``gguf-deploy status``."""
+
+    watch: bool = switch("go on until the rollout is done, or stuck")
+    timeout: float = option(
+        0.0, duration, "watch no longer: 90s, 1h; default: as long as it takes", "D"
+    )
+    json: bool = switch("print JSON")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackSettings(WorkloadSettings):
+    """All options of ``gguf-deploy rollback``."""
+
+    to_revision: int = option(0, whole(1), "default: the one before", "N")
+    timeout: float = option(
+        0.0, duration, "wait no longer: 90s, 1h; default: the Deployment's progress deadline", "D"
+    )
+    dry_run: bool = switch("only say what it would go back to")
     json: bool = switch("print JSON")
 
 

@@ -50,6 +50,12 @@
     + ClusterError                 the Kubernetes cluster does not say what it was asked
       x ClusterUnreachable         cluster_unreachable    exit 12
       x ClusterForbids             cluster_forbids        exit 12
+      x ClusterRefuses             cluster_refuses        exit 12
+      x DeploymentNotFound         deployment_not_found   exit 12
+    + RolloutError                 what the cluster was asked to run does not run as it should
+      x NotWell                    not_well               exit 13
+      x NothingToUndo              nothing_to_undo        exit 13
+      x RollbackFailed             rollback_failed        exit 13
 
 A message says what failed, on what, and what to do. HTTP statuses live in ``api/errors.py``.
 """
@@ -296,6 +302,38 @@ class ClusterUnreachable(ClusterError):
 
 class ClusterForbids(ClusterError):
     code = "cluster_forbids"
+
+
+class ClusterRefuses(ClusterError):
+    """It understood, and will not: a rule of its own, or an object that is not valid."""
+
+    code = "cluster_refuses"
+
+
+class DeploymentNotFound(ClusterError):
+    code = "deployment_not_found"
+
+
+class RolloutError(StartupError):
+    exit_code = 13
+
+
+class NotWell(RolloutError):
+    """What runs is not, or not yet, what should run."""
+
+    code = "not_well"
+
+
+class NothingToUndo(RolloutError):
+    """There is no revision to go back to, or it is what runs."""
+
+    code = "nothing_to_undo"
+
+
+class RollbackFailed(RolloutError):
+    """The revision that was gone back to does not answer."""
+
+    code = "rollback_failed"
 
 
 REQUEST_ERRORS = {cls.code: cls for cls in RequestError.__subclasses__()}

@@ -19,7 +19,9 @@ def option(
     flag: str = "",
     is_positional: bool = False,
 ) -> Any:
-    """``flag`` is for the one that is not named as its field is."""
+    """``flag`` is for the one that is not named as its field is, or has a short form as well:
+    ``-n/--namespace``.
+    """
     return field(
         default=default,
         metadata={

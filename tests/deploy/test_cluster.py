@@ -102,7 +102,7 @@ def test_who_may_not_list_nodes_reads_which_permission_to_ask_for(cluster: Kube,
     said = refused(ClusterForbids, kubeconfig=file)
     assert said.startswith(f"you may not list nodes of the cluster at {cluster.url}")
     assert 'User "jo" cannot list nodes' in said
-    assert said.endswith("ask for a cluster role with the verb list on nodes and pods")
+    assert said.endswith("ask for a cluster role with the verb list on nodes")
 
 
 def test_who_is_not_known_reads_to_log_in(cluster: Kube, file: str) -> None:

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 import yaml
-from msgspec.structs import replace
 
 from gguf_deploy.environment import environment
 from gguf_deploy.helm import text, values
-from gguf_server.models.placement import Need, Part, Placement
+from gguf_server.models.placement import dumps, loads
 from tests.deploy.placements import (
     ALL,
     COMMIT,
@@ -24,14 +23,9 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Labels:
-    gke: tuple[str, ...] = ()
     karpenter: tuple[str, ...] = ()
+    gke: tuple[str, ...] = ()
     aks: tuple[str, ...] = ()
-
-
-def needing(*device_bytes: int) -> Placement:
-    devices = tuple(Need("CUDA", 1 << 40, (Part("weights", each),)) for each in device_bytes)
-    return replace(moe_on_l40s(), devices=devices)
 
 
 def test_values_of_a_moe_on_one_gpu() -> None:
@@ -40,15 +34,13 @@ def test_values_of_a_moe_on_one_gpu() -> None:
     assert values(moe_on_l40s(), [l40s, h100]) == {
         "model": {
             "name": "acme/moe-8x3b-gguf",
-            "reference": f"acme/moe-8x3b-gguf@{COMMIT}:Q8_0",
             "revision": COMMIT,
             "quantization": "Q8_0",
+            "servedName": "acme/moe-8x3b-gguf",
             "sizeBytes": 19_560_000_000,
         },
         "server": {
             "environment": {
-                "GGUF_SERVED_MODEL_NAME": "acme/moe-8x3b-gguf",
-                "GGUF_DEVICE": "gpu",
                 "GGUF_CONTEXT": "8192",
                 "GGUF_CACHE_TYPE_K": "q8_0",
                 "GGUF_CACHE_TYPE_V": "q8_0",
@@ -58,18 +50,18 @@ def test_values_of_a_moe_on_one_gpu() -> None:
             "count": 1,
             "name": "L40S",
             "memoryBytes": 22_855 * MIB + 4,
-            "memoryMiBAbove": 22_855,
             "nodeLabels": {
+                "aws": ["l40s", "h100"],
                 "gke": ["nvidia-l40s", "nvidia-h100-80gb"],
-                "karpenter": ["l40s", "h100"],
                 "aks": ["h100"],
             },
         },
         "resources": {"requests": {"memory": "1351Mi"}},
-        "persistence": {"size": "42Gi"},
+        "volume": {"size": "42Gi"},
         "startupProbe": {"periodSeconds": 10, "failureThreshold": 180},
         "progressDeadlineSeconds": 1800 + 3 * 196 + 900,
         "helmTimeoutSeconds": 1800 + 3 * 196 + 900 + 300,
+        "plan": dumps(moe_on_l40s()),
     }
 
 
@@ -81,12 +73,18 @@ def test_a_file_has_no_commit_and_no_volume_of_ours() -> None:
     found = values(dense_on_cpu())
     assert found["model"] == {
         "name": "/models/$HOME/small: one.gguf",
-        "reference": "/models/$HOME/small: one.gguf",
         "revision": "",
-        "quantization": "Q4_K_M",
+        "quantization": "",
+        "servedName": "small: one",
         "sizeBytes": 100_000_000,
     }
-    assert "persistence" not in found
+    assert "volume" not in found
+
+
+def test_a_model_is_named_by_its_file_where_the_reference_names_that() -> None:
+    found = values(experts_on_cpu_with_two_gpus())["model"]
+    assert isinstance(found, dict)
+    assert found["quantization"] == "large/Q4_K_M-00001-of-00009.gguf"
 
 
 def test_the_gpu_that_needs_most_decides() -> None:
@@ -96,22 +94,12 @@ def test_the_gpu_that_needs_most_decides() -> None:
     assert gpu["memoryBytes"] == 69_216 * MIB + 4
 
 
-@pytest.mark.parametrize(
-    ("num_bytes", "above"),
-    [(23_034 * MIB, 23_033), (23_034 * MIB + 1, 23_034), (23_034 * MIB - 1, 23_033), (0, 0)],
-)
-def test_a_label_of_exactly_what_is_needed_is_above_the_bound(num_bytes: int, above: int) -> None:
-    gpu = values(needing(num_bytes))["gpu"]
-    assert isinstance(gpu, dict)
-    assert gpu["memoryMiBAbove"] == above
-
-
 def test_the_volume_holds_two_revisions() -> None:
     for placement in (moe_on_l40s(), experts_on_cpu_with_two_gpus()):
         size_bytes = placement.model.size_bytes
-        persistence = values(placement)["persistence"]
-        assert isinstance(persistence, dict)
-        gib = int(persistence["size"].removesuffix("Gi"))
+        volume = values(placement)["volume"]
+        assert isinstance(volume, dict)
+        gib = int(volume["size"].removesuffix("Gi"))
         assert 2 * size_bytes < gib * GIB < 2.3 * size_bytes + 2 * GIB
 
 
@@ -123,10 +111,25 @@ def test_the_file_says_the_same(placement) -> None:
 
 
 @pytest.mark.parametrize("placement", ALL)
-def test_all_variables_are_there_as_text_and_the_model_once(placement) -> None:
+def test_variables_are_text_and_the_chart_s_own_are_not_among_them(placement) -> None:
     found = yaml.safe_load(text(placement(), command=COMMAND))
-    variables = found["server"]["environment"]
-    assert {"MODEL_NAME": found["model"]["reference"]} | variables == environment(placement())
+    own = {"MODEL_NAME", "GGUF_SERVED_MODEL_NAME", "GGUF_DEVICE"}
+    expected = environment(placement())
+    assert own < set(expected)
+    assert found["server"]["environment"] == {
+        name: value for name, value in expected.items() if name not in own
+    }
+
+
+@pytest.mark.parametrize("placement", ALL)
+def test_the_plan_is_carried_to_the_letter(placement) -> None:
+    found = yaml.safe_load(text(placement(), command=COMMAND))
+    assert loads(found["plan"]) == placement()
+
+
+def test_the_plan_is_a_block_that_people_can_read() -> None:
+    lines = text(moe_on_l40s(), command=COMMAND).splitlines()
+    assert lines[lines.index("plan: |") + 1] == "  {"
 
 
 def test_what_go_would_take_for_a_number_is_quoted() -> None:

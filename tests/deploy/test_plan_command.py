@@ -80,7 +80,7 @@ def test_values_for_helm_name_all_kinds_that_would_do_and_no_label_of_others(
     plan(PlanSettings.read(only_80, {}))
     labels = yaml.safe_load(capsys.readouterr().out)["gpu"]["nodeLabels"]
     assert "nvidia-a100-80gb" in labels["gke"]
-    assert "a100" not in labels["karpenter"], "AWS calls that of 40 GB so, too"
+    assert "a100" in labels["aws"], "that of 40 GB is called so, too; AWS labels the memory as well"
 
 
 def test_modal_is_offered_what_modal_has(moe: str, capsys) -> None:

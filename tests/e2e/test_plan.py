@@ -74,6 +74,12 @@ def desk(tmp_path: Path, goods: Path) -> Iterator[Desk]:
             "acme/several",
             {name: File(path, claimed_sha256=SHA256) for name, path in several.items()},
         )
+        config = tmp_path / "config.json"
+        config.write_text('{"architectures": ["LlamaForCausalLM"]}')
+        hub.repository(
+            "acme/plain",
+            {"config.json": config, "model.safetensors": File(moe, claimed_sha256=SHA256)},
+        )
         yield Desk(hub, tmp_path)
 
 
@@ -169,7 +175,7 @@ def test_values_for_helm_name_commit_memory_and_budgets(desk: Desk) -> None:
     commit = desk.hub.repositories["acme/moe-8x3b"].refs["main"]
     assert values["model"]["revision"] == commit
     assert values["gpu"]["count"] == 1
-    assert 20_000 < values["gpu"]["memoryMiBAbove"] < 46_068
+    assert 20_000 << 20 < values["gpu"]["memoryBytes"] < 46_068 << 20
     assert (
         values["startupProbe"]["periodSeconds"] * values["startupProbe"]["failureThreshold"] >= 1800
     )
@@ -196,6 +202,38 @@ _Loader.add_constructor(
 
 
 # --- bad input -----------------------------------------------------------------------------------
+
+
+def test_a_model_without_gguf_is_planned_for_vllm_by_an_estimate(desk: Desk) -> None:
+    commit = desk.hub.repositories["acme/plain"].refs["main"]
+    text = desk.plan("acme/plain", "--gpu", "L4,L40S")
+    reference, about, estimate, *_, chosen, _ = text.splitlines()
+    assert reference == f"acme/plain@{commit}"
+    assert about == "no GGUF file, 19.6 GB of safetensors in one file: for vLLM"
+    assert estimate.startswith("an estimate, not measured: ")
+    assert chosen == "chosen: 1 x L40S"
+    plan = json.loads(desk.plan("acme/plain", "--gpu", "L40S", "--json"))
+    assert (plan["engine"], plan["model"]["commit"]) == ("vllm", commit)
+    values = yaml.safe_load(desk.plan("acme/plain", "--gpu", "L40S", "--format", "helm"))
+    assert (values["engine"], values["model"]["revision"]) == ("vllm", commit)
+    assert "vllm:" in desk.plan("acme/plain", "--gpu", "L40S", "--format", "compose")
+    assert desk.hub.bytes_sent("safetensors") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (("acme/plain", "--format", "modal"), 2, "the Modal adapter serves no other"),
+        (("acme/plain", "--gpu", "T4,cpu"), 11, "vLLM wants a GPU that computes bfloat16"),
+        (("acme/plain", "--gpu", "L4", "--max-gpus", "1"), 11, "acme/plain fits nowhere: 1 x L4"),
+        (("acme/plain:Q8_0",), 8, "has no GGUF file in it"),
+        (("acme/plain", "--quant", "Q8_0"), 8, "has no GGUF file in it"),
+    ],
+)
+def test_what_cannot_be_planned_for_vllm_is_one_line(
+    desk: Desk, arguments: tuple[str, ...], code: int, why: str
+) -> None:
+    assert why in desk.refused(code, *arguments)
 
 
 def test_what_fits_nowhere_says_what_is_lacking_and_what_to_try(desk: Desk) -> None:

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from gguf_server import __version__
-from gguf_server.errors import ClusterError, ModelFileError, SettingsError, StartupError
+from gguf_server.errors import (
+    ClusterError,
+    ModelFileError,
+    RolloutError,
+    SettingsError,
+    StartupError,
+)
 from gguf_server.settings.declared import flag_name
 from gguf_server.settings.serve import Settings
 from tests.gguf_files import least_model
@@ -78,7 +84,7 @@ finally:
         [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stderr) == (0, "")
-    for cls in set(StartupError.__subclasses__()) - {ClusterError}:  # that is gguf-deploy's
+    for cls in set(StartupError.__subclasses__()) - {ClusterError, RolloutError}:  # gguf-deploy's
         assert f" {cls.exit_code} " in result.stdout.replace("\n", " ")
 
 

@@ -5,24 +5,27 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 
 from gguf_deploy import compose, helm, modal_plan, report
 from gguf_deploy.ask import Ask
 from gguf_deploy.cluster import FREE_IS_UNKNOWN, nodes
+from gguf_deploy.commands.plan_vllm import plan_vllm
 from gguf_deploy.hardware import GPUS, Gpu, load_prices, priced
 from gguf_deploy.measuring import Measurer
 from gguf_deploy.node import Node
-from gguf_deploy.offers import can_run, catalogue_offers, cluster_offers
+from gguf_deploy.offers import alternatives, can_run, catalogue_offers, cluster_offers
 from gguf_deploy.placing import placed_knobs, placement
 from gguf_deploy.planner import Found, Measure, Trial, search
 from gguf_deploy.settings import PlanSettings
-from gguf_deploy.startup import parse_storage, startup
-from gguf_server.errors import DoesNotFit, MeasurementFailed
+from gguf_deploy.startup import Storage, parse_storage, startup
+from gguf_server.errors import DoesNotFit, MeasurementFailed, NoModelFile
 from gguf_server.knobs import Knobs
 from gguf_server.models.blueprint import Blueprint, blueprints
 from gguf_server.models.measurement import Measurement, Question, SimulatedGpu, Topology
 from gguf_server.models.placement import Placement, dumps
 from gguf_server.models.reference import Reference
+from gguf_server.models.safetensors import Safetensors, safetensors
 from gguf_server.models.store.store import Store
 from gguf_server.settings.models import wanted
 from gguf_server.tables import show
@@ -32,10 +35,23 @@ _MAX_GPUS = 8
 
 
 def plan(settings: PlanSettings) -> None:
-    """Raises ``DoesNotFit`` where nothing does; the offers are shown all the same."""
+    """What has a GGUF file is llama.cpp's, other models are vLLM's.
+
+    Raises ``DoesNotFit`` where nothing does; the offers are shown all the same.
+    """
     storage = parse_storage(settings.storage)
     there = _nodes(settings)
     ask = _ask(settings, there)
+    try:
+        _plan_gguf(settings, ask, storage, there)
+    except NoModelFile:
+        other = _without_gguf(settings)
+        if other is None:
+            raise
+        plan_vllm(other, ask, storage, settings)
+
+
+def _plan_gguf(settings: PlanSettings, ask: Ask, storage: Storage, there: Sequence[Node]) -> None:
     with _models(settings) as models, Measurer() as measurer:
         found = search(models, ask, _measure(measurer))
         if found.chosen is None:
@@ -52,6 +68,14 @@ def plan(settings: PlanSettings) -> None:
     )
     able = [node for node in there if can_run(node, trial.offer, trial.host.num_bytes)]
     _print(found, placement(trial, budget), able, settings)
+
+
+def _without_gguf(settings: PlanSettings) -> Safetensors | None:
+    """Who names a quantization or a file of GGUF wants no other model."""
+    source = settings.source
+    if isinstance(source, Path) or source.selector or settings.quant or settings.offline:
+        return None
+    return safetensors(source)
 
 
 # --- what is asked -----------------------------------------------------------------------------
@@ -171,24 +195,8 @@ def _print(found: Found, placed: Placement, able: Sequence[Node], settings: Plan
 
 
 def _alternatives(found: Found) -> list[Gpu]:
-    """All kinds of GPU that would do in the chosen number, with the labels that only they have."""
+    """All kinds of GPU that would do in the chosen number."""
     assert found.chosen is not None
     chosen = found.chosen.offer
     rivals = [trial.offer.gpu for trial in found.trials if trial.offer.count == chosen.count]
-    known = dict.fromkeys(gpu for gpu in rivals if gpu is not None)
-    able = [gpu for gpu in known if gpu.memory_bytes >= chosen.memory_bytes]
-    unable = [gpu for gpu in GPUS if gpu.memory_bytes < chosen.memory_bytes]
-    return [
-        replace(
-            gpu,
-            gke=_without(gpu.gke, [other.gke for other in unable]),
-            karpenter=_without(gpu.karpenter, [other.karpenter for other in unable]),
-            aks=_without(gpu.aks, [other.aks for other in unable]),
-        )
-        for gpu in able
-    ]
-
-
-def _without(labels: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """AWS calls both sizes of the A100 by one name."""
-    return tuple(label for label in labels if not any(label in each for each in others))
+    return alternatives([gpu for gpu in rivals if gpu is not None], chosen.memory_bytes)

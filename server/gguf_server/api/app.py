@@ -11,6 +11,7 @@ from gguf_server import __version__
 from gguf_server.api.auth import RequireApiKey
 from gguf_server.api.chat import chat_router
 from gguf_server.api.completions import completions_router
+from gguf_server.api.draining import CloseWhenDraining
 from gguf_server.api.embeddings import embeddings_router
 from gguf_server.api.errors import RESPONSES, ErrorAnswers
 from gguf_server.api.health import probe_routes
@@ -60,7 +61,8 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
             allow_headers=("*",),
             expose_headers=(HEADER, "retry-after"),
         )
-    return CountResponses(WithRequestId(app), _paths(api), response_counter)
+    app = CloseWhenDraining(WithRequestId(app), lambda: engine.status.draining)
+    return CountResponses(app, _paths(api), response_counter)
 
 
 def _paths(api: FastAPI) -> list[str]:

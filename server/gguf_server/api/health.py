@@ -62,9 +62,9 @@ def describe(status: Status) -> str:
     match status.state:
         case State.READY:
             return "ready"
-        case State.LOADING:
+        case State.LOADING if not status.reason:
             return f"the model is loading: {_progress(status)}"
-        case State.REPLACING:
+        case State.LOADING | State.REPLACING:
             cause = status.reason or "the engine was lost"
             return f"{cause}; another one is starting: {_progress(status)}"
 
@@ -105,6 +105,8 @@ def _body(status: Status) -> dict[str, object]:
             "elapsed_seconds": round(status.elapsed_seconds, 1),
             "remaining_seconds": _rounded(status.remaining_seconds),
         }
+        if status.reason:  # of the engine before this one
+            body["reason"] = status.reason
     facts = status.facts
     if status.state is State.READY and facts is not None and facts.generates:
         body["prefix_reuse"] = facts.prefix_reuse or "on"

@@ -67,7 +67,8 @@ class Declared:
                 metavar = each.metadata["metavar"] or "TEXT"
                 arguments |= {"dest": each.name, "metavar": metavar}
             is_positional = each.metadata["is_positional"]
-            parser.add_argument(each.name if is_positional else flag_name(each), **arguments)
+            names = (each.name,) if is_positional else (*_short(each), flag_name(each))
+            parser.add_argument(*names, **arguments)
 
 
 def unknown_variables(
@@ -81,7 +82,12 @@ def unknown_variables(
 
 def flag_name(each: "Field[Any]") -> str:
     """``--kv-layout``"""
-    return each.metadata["flag"] or "--" + each.name.replace("_", "-")
+    return each.metadata["flag"].rpartition("/")[2] or "--" + each.name.replace("_", "-")
+
+
+def _short(each: "Field[Any]") -> tuple[str, ...]:
+    """``-n``, if it has such a form."""
+    return tuple(each.metadata["flag"].split("/")[:-1])
 
 
 def shown_name(each: "Field[Any]") -> str:

@@ -73,6 +73,11 @@ def test_a_failure_carries_its_reason(probe):
     assert "gave up after 3 crashes" in str(probe(FAILED).body["message"])
 
 
+@pytest.mark.parametrize("status", [REPLACING, NEVER_READY_AND_REPLACED])
+def test_a_load_after_a_loss_carries_what_ended_the_one_before(status: Status):
+    assert startupz(status).body["reason"] == "the engine died of SIGKILL"
+
+
 def test_a_ready_server_says_whether_it_reuses_prefixes():
     assert startupz(READY).body["prefix_reuse"] == "on"
     assert READY.facts is not None
@@ -81,9 +86,10 @@ def test_a_ready_server_says_whether_it_reuses_prefixes():
     assert "prefix_reuse" not in startupz(LOADING).body
 
 
-def test_a_replacement_says_what_happened_to_the_last_engine():
-    assert "SIGKILL" in str(readyz(REPLACING).body["message"])
-    assert readyz(REPLACING).body["restarts"] == 1
+@pytest.mark.parametrize("status", [REPLACING, NEVER_READY_AND_REPLACED])
+def test_a_replacement_says_what_happened_to_the_last_engine(status: Status):
+    assert "SIGKILL" in str(readyz(status).body["message"])
+    assert readyz(status).body["restarts"] == 1
 
 
 def test_health_has_the_bodies_of_llama_server():
@@ -114,6 +120,16 @@ async def test_probes_answer_while_the_engine_answers_nobody(http, engine):
     for task in asking:
         task.cancel()
     await asyncio.wait(asking)
+
+
+@pytest.mark.parametrize(("status", "closes"), [(READY, False), (DRAINING, True)])
+async def test_a_server_that_drains_sends_each_client_on_with_its_answer(
+    http, engine, status: Status, closes: bool
+):
+    """To whatever server a new connection leads to."""
+    engine.status = status
+    for path in ("/livez", "/v1/models", "/nowhere"):
+        assert ((await http.get(path)).headers.get("connection") == "close") == closes
 
 
 async def test_metrics_and_version_are_served(http):

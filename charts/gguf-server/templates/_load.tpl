@@ -1,0 +1,17 @@
+{{/* The load that autoscaling follows. */}}
+
+{{- define "gguf-server.load.metric" -}}
+{{- ternary "vllm:num_requests_waiting" "gguf_server_num_requests_waiting" (not (empty (include "gguf-server.engine.isVllm" .))) }}
+{{- end }}
+
+{{/* The release's pods in Prometheus, whoever found them. */}}
+{{- define "gguf-server.load.selector" -}}
+namespace="{{ .Release.Namespace }}", pod=~"{{ include "gguf-server.fullname" . }}-[a-z0-9]+-[a-z0-9]{5}"
+{{- end }}
+
+{{- define "gguf-server.load.behavior" -}}
+scaleDown:
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds }}
+  policies:
+    - {type: Pods, value: 1, periodSeconds: 60}
+{{- end }}

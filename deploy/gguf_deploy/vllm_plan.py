@@ -1,0 +1,210 @@
+"""A plan for vLLM, where a model has no GGUF file: an estimate, and what carries it out. Pure.
+
+llama.cpp cannot count such a model, and vLLM takes all of a GPU that it is given, whatever it
+needs. So this tells on which GPUs the weights leave room to work, and nothing finer.
+"""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from gguf_deploy.ask import Ask, Offer, Preference
+from gguf_deploy.calibration import (
+    AMPERE,
+    CUDA_CONTEXT_BYTES,
+    VLLM_MEMORY_SHARE,
+    VLLM_WEIGHTS_FACTOR,
+)
+from gguf_deploy.helm import GpuLabels, node_labels, volume_gib
+from gguf_deploy.plan_file import Instead, yaml_file
+from gguf_server.models.placement import PlacedGpu, Startup
+from gguf_server.models.safetensors import Safetensors
+from gguf_server.models.sizes import gibibytes, human_bytes
+
+VERSION = 1
+ESTIMATE = (
+    f"an estimate, not measured: {VLLM_WEIGHTS_FACTOR:g} times the weights, and"
+    f" {gibibytes(CUDA_CONTEXT_BYTES)} for each GPU, in the {VLLM_MEMORY_SHARE:.0%} of it that vLLM"
+    " takes"
+)
+
+_COUNTS = (1, 2, 4, 8)
+_MOST_CONTEXT = 4096  # tokens, where nobody asks for more; as the server has it
+
+
+class VllmModel(Struct, frozen=True, kw_only=True):
+    """``reference`` names it with its commit."""
+
+    reference: str
+    name: str
+    commit: str
+    architecture: str
+    size_bytes: int
+
+
+class VllmPlan(Struct, frozen=True, kw_only=True):
+    """``needed_bytes`` are of each GPU, by ``estimate``. ``arguments`` are of ``vllm serve``,
+    beside the model, its revision and the number of GPUs.
+    """
+
+    version: int = VERSION
+    engine: str = "vllm"
+    model: VllmModel
+    gpu: PlacedGpu
+    needed_bytes: int
+    estimate: str = ESTIMATE
+    arguments: tuple[str, ...]
+    startup: Startup
+    price_per_hour: float | None
+
+
+class VllmTrial(Struct, frozen=True):
+    """One offer."""
+
+    offer: Offer
+    needed_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_bytes <= self.offer.memory_bytes
+
+
+def trials(model: Safetensors, ask: Ask) -> list[VllmTrial]:
+    """Of GPUs that compute bfloat16, which nearly all such models are in, and in numbers that
+    divide the heads of nearly all.
+    """
+    return [
+        VllmTrial(offer, _needed_bytes(model.size_bytes, offer.count))
+        for offer in ask.offers
+        if offer.gpu and offer.gpu.compute_capability >= AMPERE and offer.count in _COUNTS
+    ]
+
+
+def best(found: Sequence[VllmTrial], prefer: Preference) -> VllmTrial | None:
+    """As the search for GGUF models prefers."""
+
+    def size(trial: VllmTrial) -> tuple[float, ...]:
+        return (trial.offer.count, trial.offer.memory_bytes, _price(trial))
+
+    def cost(trial: VllmTrial) -> tuple[float, ...]:
+        return (_price(trial), *size(trial))
+
+    def slowness(trial: VllmTrial) -> tuple[float, ...]:
+        gpu = trial.offer.gpu
+        assert gpu is not None
+        return (-gpu.bandwidth_bytes_per_second * trial.offer.count, *cost(trial))
+
+    preferred = {"smallest": size, "cost": cost, "speed": slowness}[prefer]
+    return min((trial for trial in found if trial.fits), key=preferred, default=None)
+
+
+def vllm_plan(model: Safetensors, trial: VllmTrial, ask: Ask, startup: Startup) -> VllmPlan:
+    gpu = trial.offer.gpu
+    assert gpu is not None
+    return VllmPlan(
+        model=VllmModel(
+            reference=model.reference,
+            name=model.name,
+            commit=model.commit,
+            architecture=model.architecture,
+            size_bytes=model.size_bytes,
+        ),
+        gpu=PlacedGpu(
+            name=gpu.name,
+            count=trial.offer.count,
+            memory_bytes=gpu.memory_bytes,
+            modal_name=gpu.modal_name,
+        ),
+        needed_bytes=trial.needed_bytes,
+        arguments=_arguments(model, ask),
+        startup=startup,
+        price_per_hour=trial.offer.price_per_hour,
+    )
+
+
+def _arguments(model: Safetensors, ask: Ask) -> tuple[str, ...]:
+    """A context that nobody asked for is vLLM's to find where the model does not tell its own."""
+    own = min(model.context_tokens, _MOST_CONTEXT)
+    context = ask.knobs.context_tokens or own
+    length = (f"--max-model-len={context}",) if context else ()
+    return (*length, f"--max-num-seqs={ask.knobs.slots}")
+
+
+def _needed_bytes(size_bytes: int, count: int) -> int:
+    """Of each GPU, so that vLLM's share of it will do."""
+    used_bytes = size_bytes * VLLM_WEIGHTS_FACTOR / count + CUDA_CONTEXT_BYTES
+    return math.ceil(used_bytes / VLLM_MEMORY_SHARE)
+
+
+def _price(trial: VllmTrial) -> float:
+    price = trial.offer.price_per_hour
+    return math.inf if price is None else price
+
+
+# --- what carries it out -----------------------------------------------------------------------
+
+
+def as_json(plan: VllmPlan) -> str:
+    return msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"
+
+
+def helm_values(plan: VllmPlan, gpus: Sequence[GpuLabels], command: str) -> str:
+    """``gpus`` are all kinds that would do."""
+    startup = plan.startup
+    timeout = f"--timeout {startup.helm_timeout_seconds}s"
+    how = f"Install: helm install NAME charts/gguf-server --values THIS_FILE {timeout}"
+    document: dict[str, object] = {
+        "engine": plan.engine,
+        "model": {
+            "name": plan.model.name,
+            "revision": plan.model.commit,
+            "sizeBytes": plan.model.size_bytes,
+        },
+        "server": {"extraArgs": list(plan.arguments)},
+        "gpu": {
+            "count": plan.gpu.count,
+            "name": plan.gpu.name,
+            "memoryBytes": plan.needed_bytes,
+            "nodeLabels": node_labels(gpus),
+        },
+        "volume": {"size": f"{volume_gib(plan.model.size_bytes)}Gi"},
+        "startupProbe": {
+            "periodSeconds": startup.probe_period_seconds,
+            "failureThreshold": startup.probe_failure_threshold,
+        },
+        "progressDeadlineSeconds": startup.progress_deadline_seconds,
+        "helmTimeoutSeconds": startup.helm_timeout_seconds,
+    }
+    return yaml_file([f"Made by: {command}", *_about(plan), how], document)
+
+
+def compose_override(plan: VllmPlan, command: str) -> str:
+    """For the service ``vllm``; the word list of its arguments is split by the shell there."""
+    arguments = [f"--revision={plan.model.commit}", *plan.arguments]
+    if plan.gpu.count > 1:
+        arguments.append(f"--tensor-parallel-size={plan.gpu.count}")
+    gpus = {"driver": "nvidia", "count": plan.gpu.count, "capabilities": ["gpu"]}
+    service: dict[str, object] = {
+        "environment": {"VLLM_MODEL": plan.model.name, "VLLM_ARGS": " ".join(arguments)},
+        "healthcheck": {"start_period": f"{plan.startup.compose_start_period_seconds}s"},
+        "deploy": {"resources": {"reservations": {"devices": Instead([gpus])}}},
+    }
+    how = [
+        "Start: docker compose -f compose.yaml -f THIS_FILE up vllm",
+        "It needs Docker Compose 2.24.4 or newer.",  # for !override
+    ]
+    document: dict[str, object] = {"services": {"vllm": service}}
+    return yaml_file([f"Made by: {command}", *_about(plan), *how], document)
+
+
+def _about(plan: VllmPlan) -> list[str]:
+    model, gpu = plan.model, plan.gpu
+    return [
+        f"Model: {model.reference} ({human_bytes(model.size_bytes)} of safetensors), by vLLM",
+        (
+            f"For {gpu.count} x {gpu.name}; of each {gibibytes(plan.needed_bytes)} of"
+            f" {gibibytes(gpu.memory_bytes)}: {plan.estimate}"
+        ),
+    ]

@@ -1,0 +1,96 @@
+"""The way back to vLLM: another engine behind the same service."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.charts.rendering import COMMIT, Json, environment, render
+
+VLLM: Json = {
+    "engine": "vllm",
+    "model": {"name": "org/safetensors", "servedName": "org/repo"},
+    "gpu": {"count": 2},
+    "apiKey": {"existingSecret": "keys"},
+}
+
+
+def test_it_serves_the_same_name_on_the_same_port() -> None:
+    found = render(VLLM)
+    server = found.server
+    assert server["image"] == "vllm/vllm-openai:v0.11.0"
+    assert server["command"] == ["vllm", "serve"]
+    assert server["args"] == [
+        "org/safetensors",
+        "--port=8000",
+        "--served-model-name=org/repo",
+        f"--revision={COMMIT}",
+        "--tensor-parallel-size=2",
+    ]
+    assert server["ports"] == render().server["ports"]
+    assert found.one("Service") == render().one("Service")
+    assert found.one("Deployment")["metadata"] == render().one("Deployment")["metadata"]
+
+
+def test_its_probes_are_its_own() -> None:
+    server = render(VLLM).server
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
+    assert {server[probe]["httpGet"]["path"] for probe in probes} == {"/health"}
+
+
+def test_it_has_its_key_and_its_own_words_for_offline() -> None:
+    found = environment(render(VLLM).server)
+    key = {"secretKeyRef": {"name": "keys", "key": "api-keys"}}
+    assert found["VLLM_API_KEY"] == key
+    assert found["HF_HUB_OFFLINE"] == "1"
+    assert not [name for name in found if name.startswith("GGUF_")]
+
+
+def test_a_pod_that_ends_is_asked_no_more_before_it_stops() -> None:
+    found = render(VLLM | {"drain": {"delaySeconds": 7}})
+    assert found.server["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "7"]
+    assert "lifecycle" not in render().server, "gguf-server drains by itself"
+
+
+def test_autoscaling_and_alerts_ask_for_its_series_or_for_none() -> None:
+    values = VLLM | {
+        "volume": {"type": "ephemeral"},
+        "autoscaling": {"type": "hpa"},
+        "metrics": {"rules": {"enabled": True}},
+    }
+    found = render(values)
+    (metric,) = found.one("HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "vllm:num_requests_waiting"
+    assert not found.all("PrometheusRule")
+
+
+STUB = """
+import os, time
+time.sleep = print
+def snapshot_download(name, revision, local_files_only, ignore_patterns):
+    print(name, revision, local_files_only, flush=True)
+    if not os.path.exists("here"):
+        open("here", "w").close()
+        raise FileNotFoundError("nothing")
+"""
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_its_fetch_downloads_or_waits_for_who_does(waits: bool, tmp_path: Path) -> None:
+    """With a stub for the hub's library, which stops time as well."""
+    (tmp_path / "huggingface_hub.py").write_text(STUB)
+    values = VLLM | {"fetch": {"prefetch": waits}, "volume": {"accessModes": ["ReadWriteMany"]}}
+    fetch = render(values).fetch
+    variables = {k: v for k, v in environment(fetch).items() if isinstance(v, str)}
+    command = [sys.executable, *fetch["command"][1:], *fetch["args"]]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+    )
+    asked = f"org/safetensors {COMMIT} {waits}"
+    if waits:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == [asked, "not here yet: nothing", "10", asked]
+    else:
+        assert done.returncode == 1
+        assert done.stdout.splitlines() == [asked]
