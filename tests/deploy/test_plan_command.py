@@ -85,7 +85,16 @@ def test_values_for_helm_name_all_kinds_that_would_do_and_no_label_of_others(
 
 def test_modal_is_offered_what_modal_has(moe: str, capsys) -> None:
     plan(PlanSettings.read({"model": moe, "slots": "2", "format": "modal"}, {}))
-    assert msgspec.json.decode(capsys.readouterr().out)["gpu"]
+    [only] = msgspec.json.decode(capsys.readouterr().out)["resources"]["gpu"]
+    assert only, "none that nobody named: it may cost several times as much"
+
+
+def test_gpus_that_were_named_are_modals_second_choice(moe: str, capsys) -> None:
+    flags = {"model": moe, "slots": "2", "format": "modal", "gpu": "T4,H100,L40S"}
+    plan(PlanSettings.read(flags, {}))
+    chosen, *others = msgspec.json.decode(capsys.readouterr().out)["resources"]["gpu"]
+    assert chosen == "L40S"
+    assert others == ["H100"], "one T4 is not enough"
 
 
 @pytest.mark.parametrize(

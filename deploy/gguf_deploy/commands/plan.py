@@ -186,7 +186,8 @@ def _print(found: Found, placed: Placement, able: Sequence[Node], settings: Plan
     elif settings.format == "compose":
         text = compose.text(placed, command=command)
     elif settings.format == "modal":
-        text = modal_plan.document(placed)
+        # Only what was asked for: a GPU that nobody named may cost several times as much.
+        text = modal_plan.document(placed, _alternatives(found) if settings.gpu else ())
     else:
         show(report.lines(found, placed, able))
         return
