@@ -1,7 +1,5 @@
 """Which model, who fetches it, where it lies, and that the way back finds it again."""
 
-from pathlib import Path
-
 import pytest
 
 from gguf_deploy import helm
@@ -14,7 +12,6 @@ from tests.deploy.placements import experts_on_cpu_with_two_gpus, moe_on_l40s
 
 SHARED: Json = {"accessModes": ["ReadWriteMany"]}
 DIGEST = "r.io/model@sha256:" + 64 * "0"
-PLAN_KEY = "gguf-server/plan"
 
 
 @pytest.mark.parametrize(
@@ -33,27 +30,20 @@ def test_fetch_and_server_mean_the_same_model(model: Json, reference: str) -> No
 
 
 @pytest.mark.parametrize("placement", [moe_on_l40s, experts_on_cpu_with_two_gpus])
-def test_a_plan_s_model_knobs_and_plan_arrive(placement, tmp_path: Path) -> None:
+def test_a_plan_s_model_knobs_and_plan_arrive(placement) -> None:
     """As the server itself reads them."""
-    found = render(helm.values(placement()))
-    variables = environment(found.server)
-    document = found.template["metadata"]["annotations"][PLAN_KEY]
-    assert loads(document) == placement()
-    plan = tmp_path / "plan.json"
-    plan.write_text(document)
-    settings = Settings.read({"plan": str(plan)}, variables)
+    variables = environment(render(helm.values(placement())).server)
+    settings = Settings.read({}, variables)
     assert read_plan(settings) == placement()
     assert settings.served_model_name == placement().model.name
     assert settings.device == "gpu"
 
 
-def test_a_plan_of_another_model_is_refused_by_the_server(tmp_path: Path) -> None:
+def test_a_plan_of_another_model_is_refused_by_the_server() -> None:
     found = render(
         helm.values(moe_on_l40s()) | {"model": {"name": "org/other", "quantization": ""}}
     )
-    plan = tmp_path / "plan.json"
-    plan.write_text(found.template["metadata"]["annotations"][PLAN_KEY])
-    settings = Settings.read({"plan": str(plan)}, environment(found.server))
+    settings = Settings.read({}, environment(found.server))
     with pytest.raises(InvalidPlan, match="is for acme/moe-8x3b-gguf"):
         read_plan(settings)
 
@@ -62,18 +52,18 @@ def test_the_plan_is_in_the_pod_s_template_so_that_undo_takes_it_along() -> None
     """A ConfigMap would be the new one's by then, and its plan is of another model."""
     found = render(helm.values(moe_on_l40s()))
     assert found.all("ConfigMap") == []
-    (volume,) = (each for each in found.pod["volumes"] if each["name"] == "plan")
-    (item,) = volume["downwardAPI"]["items"]
-    assert item["fieldRef"]["fieldPath"] == f"metadata.annotations['{PLAN_KEY}']"
-    (mount,) = (each for each in found.server["volumeMounts"] if each["name"] == "plan")
-    assert environment(found.server)["GGUF_PLAN"] == f"{mount['mountPath']}/{item['path']}"
+    (plan,) = (each for each in found.server["env"] if each["name"] == "GGUF_PLAN")
+    assert loads(plan["value"]) == moe_on_l40s()
+
+
+def test_what_kubernetes_would_expand_in_a_plan_stays_as_it_is() -> None:
+    """``$(NAME)`` in a variable's value is another one's."""
+    found = render({"plan": '{"path": "/models/$(HOME).gguf"}'})
+    assert environment(found.server)["GGUF_PLAN"] == '{"path": "/models/$$(HOME).gguf"}'
 
 
 def test_without_a_plan_nothing_speaks_of_one() -> None:
-    found = render()
-    assert PLAN_KEY not in found.template["metadata"]["annotations"]
-    assert "GGUF_PLAN" not in environment(found.server)
-    assert "plan" not in [each["name"] for each in found.pod["volumes"]]
+    assert "GGUF_PLAN" not in environment(render().server)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import yaml
 from msgspec.structs import replace
 
 from gguf_deploy.compose import text
-from gguf_server.models.measurement import Knobs
+from gguf_server.knobs import Knobs
 from gguf_server.models.placement import Placement, loads
 from gguf_server.settings.environment import cache_dir
 from gguf_server.settings.serve import EMBEDDED_MODEL

@@ -44,9 +44,9 @@
   value: {{ .Values.drain.delaySeconds | quote }}
 - name: GGUF_DRAIN_GRACE_SECONDS
   value: {{ .Values.drain.graceSeconds | quote }}
-{{- if .Values.plan }}
-- name: GGUF_PLAN
-  value: /etc/gguf-server/plan/plan.json
+{{- with .Values.plan }}
+- name: GGUF_PLAN # not a ConfigMap: going back takes it along
+  value: {{ replace "$(" "$$(" . | toJson }}
 {{- end }}
 {{- if .Values.apiKey.existingSecret }}
 - name: GGUF_API_KEY_FILE

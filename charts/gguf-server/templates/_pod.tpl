@@ -151,9 +151,6 @@ volumeMounts:
 {{- if include "gguf-server.engine.isVllm" . }}
 - {name: shared-memory, mountPath: /dev/shm}
 {{- else }}
-{{- if .Values.plan }}
-- {name: plan, mountPath: /etc/gguf-server/plan, readOnly: true}
-{{- end }}
 {{- if .Values.apiKey.existingSecret }}
 - {name: api-keys, mountPath: /etc/gguf-server/keys, readOnly: true}
 {{- end }}
@@ -171,13 +168,6 @@ volumeMounts:
 - name: shared-memory
   emptyDir: {medium: Memory, sizeLimit: {{ .Values.vllm.sharedMemory }}}
 {{- else }}
-{{- if .Values.plan }}
-- name: plan # from the template's annotation: going back takes it along
-  downwardAPI:
-    items:
-      - path: plan.json
-        fieldRef: {fieldPath: "metadata.annotations['gguf-server/plan']"}
-{{- end }}
 {{- if .Values.apiKey.existingSecret }}
 - name: api-keys
   secret: {secretName: {{ .Values.apiKey.existingSecret }}, defaultMode: 288} # 0440
