@@ -23,7 +23,7 @@ from tests.modal.plane.sources import Sources
 from tests.modal.plane.volumes import Volumes
 
 SOCKET = "plane.sock"  # where containers find it, as Modal's own do
-_HANG_SECONDS = 120.0
+_HANG_SECONDS = 300.0
 
 T = TypeVar("T")
 
