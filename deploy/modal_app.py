@@ -18,7 +18,7 @@ import modal
 
 PORT, MINUTE, HOUR, DAY = 8000, 60, 3600, 86400  # Modal lets nothing take longer than a day
 GPU = re.compile(r"(T4|L4|A10|L40S|A100(-[48]0GB)?|RTX-PRO-6000|H100!?|H200|B200\+?)(:[1-8])?")
-PLAN_FILE, REASON = Path("/tmp/plan.json"), Path("/tmp/reason")  # what the server reads, and leaves
+REASON = Path("/tmp/reason")  # why the server ended
 SETTINGS = {"GGUF_IMAGE": "", "REGISTRY_SECRET": "", "HF_TOKEN_SECRET": "", "PROXY_AUTH": "on"}
 SETTINGS |= {"API_KEY_SECRET": "gguf-server", "MODELS_VOLUME": "gguf-models", "MAX_CONTAINERS": "1"}
 SETTINGS = {name: os.environ.get(name, default) for name, default in SETTINGS.items()}
@@ -39,7 +39,6 @@ if modal.is_local():
         raise SystemExit("modal_app: no image; push it and name it: GGUF_IMAGE=REGISTRY/IMAGE:TAG")
 else:
     PLAN = json.loads(os.environ["MODAL_APP_PLAN"])
-    PLAN_FILE.write_text(json.dumps(PLAN["placement"]))
     os.environ.pop("PYTHONPATH", None)  # Modal's packages are others than the image's
 
 STARTUP = PLAN["startup_timeout"]
@@ -59,7 +58,7 @@ writing: dict[str, Any] = {
 }
 reading = writing | {"volumes": {"/models": models.with_mount_options(read_only=True)}}
 serving = reading | PLAN["resources"] | {"scaledown_window": 5 * MINUTE}
-serving["env"] = writing["env"] | {"GGUF_OFFLINE": "on", "GGUF_PLAN": str(PLAN_FILE)}
+serving["env"] = writing["env"] | {"GGUF_OFFLINE": "on", "GGUF_PLAN": json.dumps(PLAN["placement"])}
 private = SETTINGS["PROXY_AUTH"] != "off"
 once = serving | {"single_use_containers": True}
 

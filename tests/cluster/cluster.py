@@ -18,7 +18,7 @@ from tests.cluster.layout import Layout
 ROOT = Path(__file__).parents[2]
 _CLUSTERS = 8  # side by side on one machine: one for each checkout that tests
 _HANG_SECONDS = 60.0
-_NEEDED = ("containerd", "ctr", "runc", "unshare", "ip", "iptables", "openssl")
+_NEEDED = ("containerd", "ctr", "runc", "unshare", "setpriv", "ip", "iptables", "openssl")
 
 
 T = TypeVar("T")
