@@ -130,7 +130,7 @@ class Started:
 async def running(server: Server, deployment: Deployment) -> AsyncIterator[Started]:
     """Starts a server in a session of its own, yields it ready, stops it with all its children."""
     with tempfile.TemporaryFile() as log:
-        port = _free_port()
+        port = free_port()
         process = subprocess.Popen(  # noqa: ASYNC220
             server.command(deployment, port),
             stdin=subprocess.DEVNULL,
@@ -143,7 +143,7 @@ async def running(server: Server, deployment: Deployment) -> AsyncIterator[Start
             await _ready(server, endpoint, process, log)
             yield Started(Target(endpoint, await served_model(endpoint)), process.pid)
         finally:
-            _stop(process)
+            stop(process)
 
 
 async def _ready(
@@ -165,7 +165,7 @@ async def _ready(
     raise StartError("\n".join([f"{server.name} {fate}; the last it printed:", *tail]))
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         with suppress(subprocess.TimeoutExpired):
@@ -175,7 +175,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
