@@ -77,9 +77,7 @@ def ours(options: tuple[str, ...] = ()) -> Server:
 
 def peers() -> list[Server]:
     """llama-server in both layouts of its cache; llama-cpp-python's own server where installed."""
-    command = [ROOT / "scripts/build-peer"]
-    build = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    program = build.stdout.decode().strip()
+    program = str(_llama_server())
     servers = [
         Server("llama-server split", "llama-server", program),
         Server("llama-server unified", "llama-server", program, ("--kv-unified",)),
@@ -87,6 +85,17 @@ def peers() -> list[Server]:
     if all(find_spec(name) for name in ("sse_starlette", "starlette_context", "pydantic_settings")):
         servers.append(Server("llama_cpp.server", "llama_cpp.server", sys.executable))
     return servers
+
+
+def batched_bench() -> Path:
+    """llama.cpp without a server around it, of the same build as llama-server."""
+    return _llama_server().with_name("llama-batched-bench")
+
+
+def _llama_server() -> Path:
+    command = [ROOT / "scripts/build-peer"]
+    build = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return Path(build.stdout.decode().strip())
 
 
 def _our_arguments(deployment: Deployment, port: int) -> list[str]:

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import os
 import platform
-import shlex
 import signal
 import subprocess
 import sys
@@ -44,8 +43,10 @@ def main(arguments: list[str]) -> int:
         print(f"gpu-check: {exc}", file=sys.stderr)
         return 1
     record = Record.open(options.out, card, options.day)
-    record.content["about"] = _about(options, arguments)
-    models, load = (TRUE_MODELS, TRUE_LOAD) if options.shape == "true" else (SMALL_MODELS, SMALL_LOAD)
+    record.content["about"] = _about(options)
+    models, load = (
+        (TRUE_MODELS, TRUE_LOAD) if options.shape == "true" else (SMALL_MODELS, SMALL_LOAD)
+    )
     place = Place(card, load, options.models, options.vocabulary)
     wanted = [each for each in cells(place, models) if _wanted(each, options)]
     missing = [each for each in wanted if options.again or not record.has(each.key)]
@@ -91,7 +92,7 @@ def _wanted(cell: Cell, options: argparse.Namespace) -> bool:
     return is_stage and any(cell.name.startswith(each) for each in options.model or [""])
 
 
-def _about(options: argparse.Namespace, arguments: Sequence[str]) -> Result:
+def _about(options: argparse.Namespace) -> Result:
     return {
         "CPU": f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores",
         "kernel": platform.release(),
@@ -100,7 +101,7 @@ def _about(options: argparse.Namespace, arguments: Sequence[str]) -> Result:
         "gguf-server": __version__,
         "llama-cpp-python": version("llama-cpp-python"),
         "models on": str(options.models),
-        "command": shlex.join(["python", "-m", "tests.gpu", *arguments]),
+        "command": f"scripts/gpu-check --device {options.device} --shape {options.shape}",
     }
 
 
@@ -120,7 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", action="append", metavar="NAME", help="these, by the beginning of their names")
     add("--again", action="store_true", help="also what was measured already")
     add("--seconds", type=float, default=540.0, metavar="S", help="the call may take")
-    add("--models", type=Path, default=Path("/tmp/gguf-gpu-check"), metavar="DIR", help="room: 22 GB")
+    add(
+        "--models",
+        type=Path,
+        default=Path("/tmp/gguf-gpu-check"),
+        metavar="DIR",
+        help="room: 22 GB",
+    )
     add("--out", type=Path, default=ROOT / "docs/benchmarks/gpu", metavar="DIR", help="of records")
     add("--vocabulary", type=Path, default=Settings().source, metavar="FILE", help="a GGUF file")
     add("--commit", default="", help="where git cannot be asked")

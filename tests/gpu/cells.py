@@ -6,18 +6,20 @@ A piece that was measured is not measured again, so a check goes on where its la
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gguf_deploy.measuring import Measurer
+from gguf_server.errors import MeasurementFailed
 from gguf_server.models.measurement import Knobs, Question, SimulatedGpu, Topology
-from tests.gpu import limit
 from tests.gpu.card import Card
 from tests.gpu.child import ChildFailed, ask
+from tests.gpu.engine import LimitQuestion, engine_config, options
 from tests.gpu.models import Load, Model
-from tests.gpu.plan import engine_config, options, plan
+from tests.gpu.plan import plan
 from tests.gpu.serving import forget, serving
 from tests.gpu.work import GREEDY, USUAL, work
 
@@ -50,7 +52,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """``seconds`` is what it takes at least on a fast machine; less left is no use to begin with."""
+    """``seconds`` is what it takes at least on a fast machine: with less left it is no use."""
 
     stage: str
     name: str
@@ -65,7 +67,7 @@ class Cell:
 def cells(place: Place, models: Sequence[Model]) -> list[Cell]:
     """By stage, the model that matters most first."""
     found = [
-        Cell(stage, model.name, seconds, lambda take=take, model=model: take(place, model))
+        Cell(stage, model.name, seconds, partial(take, place, model))
         for stage, seconds, take in (
             ("models", 20.0, _written),
             ("plan", 5.0, _planned),
@@ -81,7 +83,7 @@ def cells(place: Place, models: Sequence[Model]) -> list[Cell]:
             "experts",
             f"{model.name}-{count}",
             40.0,
-            lambda model=model, count=count: _experts(place, model, count),
+            partial(_experts, place, model, count),
         )
         for model in models
         for count in model.experts_on_cpu
@@ -101,9 +103,7 @@ async def _planned(place: Place, model: Model) -> Result:
 
 async def _parts(place: Place, model: Model) -> Result:
     path = await place.file(model)
-    config = msgspec.structs.replace(
-        engine_config(path, place.card, place.load), load_mode="none"
-    )
+    config = msgspec.structs.replace(engine_config(path, place.card, place.load), load_mode="none")
     answer = await ask("tests.gpu.parts", question=msgspec.json.encode(config))
     found: Result = msgspec.json.decode(answer)
     return found
@@ -147,7 +147,7 @@ async def _plan_file(place: Place, path: Path) -> dict[str, object]:
 
 async def _limit(place: Place, model: Model) -> Result:
     path, load = await place.file(model), place.load
-    question = limit.Question(
+    question = LimitQuestion(
         engine_config(path, place.card, load),
         load.streams,
         load.num_prompt_tokens,
@@ -170,7 +170,7 @@ async def _experts(place: Place, model: Model, count: int) -> Result:
     return found | {"counted_bytes": _counted_bytes(place, path, count)}
 
 
-def _counted_bytes(place: Place, path: Path, count: int) -> int:
+def _counted_bytes(place: Place, path: Path, count: int) -> int | None:
     """What the planner's process counts for the card, or for the host where there is none."""
     total = place.card.memory_bytes
     gpus = (SimulatedGpu("CUDA0", total, total),) if place.card.device == "gpu" else ()
@@ -179,6 +179,9 @@ def _counted_bytes(place: Place, path: Path, count: int) -> int:
         slots=place.load.num_slots,
         n_cpu_moe=count,
     )
-    with Measurer() as measurer:
-        found = measurer.measure(Topology(gpus), Question(str(path), knobs))
+    try:
+        with Measurer() as measurer:
+            found = measurer.measure(Topology(gpus), Question(str(path), knobs))
+    except MeasurementFailed:  # told by the stage "plan"
+        return None
     return sum(use.num_bytes for use in found.devices if use.is_host != bool(gpus))

@@ -12,25 +12,18 @@ import numpy as np
 
 from gguf_server.engine.llama.binding import Batch
 from gguf_server.engine.llama.model import LlamaModel, load
-from gguf_server.wire.messages import EngineConfig
-
-
-class Question(msgspec.Struct, frozen=True):
-    config: EngineConfig
-    streams: tuple[int, ...]
-    num_prompt_tokens: int
-    num_output_tokens: int
+from tests.gpu.engine import LimitQuestion
 
 
 def main() -> None:
-    question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
+    question = msgspec.json.decode(sys.stdin.buffer.read(), type=LimitQuestion)
     model = load(question.config, lambda _stage, _fraction: None)
     found = {str(count): decode_rate(model, question, count) for count in question.streams}
     model.close()
     sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
 
 
-def decode_rate(model: LlamaModel, question: Question, num_streams: int) -> float:
+def decode_rate(model: LlamaModel, question: LimitQuestion, num_streams: int) -> float:
     """Output tokens a second, prompts not counted; the first round warms up."""
     first, last = question.num_prompt_tokens, question.num_output_tokens
     batch = Batch(max(num_streams, first))

@@ -28,7 +28,8 @@ def main() -> None:
 
 
 def measure(config: EngineConfig, read: Callable[[], int]) -> dict[str, Any]:
-    in_use = {"before": read()}
+    # On a CPU the memory is this process's own, all of it.
+    in_use = {"before": read() if config.device == "gpu" else 0}
     log = LlamaLog(lambda _level, _line: None)
     binding.start(log.write, log.abort)
     binding.free_bytes()  # asks the driver, which opens its context for it

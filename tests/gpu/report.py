@@ -1,6 +1,7 @@
 """From a record to a page for people. Pure; what was not measured is not on it."""
 
 from collections.abc import Iterator, Sequence
+
 from tests.gpu.record import Result
 
 MIB = 1 << 20
@@ -41,7 +42,8 @@ def _old(record: Result) -> str:
         return ""
     single = [run for run in speed["runs"] if run["streams"] == 1]
     rates = " to ".join(
-        f"{rate:.1f}" for rate in sorted(run["summary"]["output_tokens_per_second"] for run in single)
+        f"{rate:.1f}"
+        for rate in sorted(run["summary"]["output_tokens_per_second"] for run in single)
     )
     here = (
         f"{start['cold']['ready_seconds']:.1f} cold, {start['warm']['ready_seconds']:.1f} warm",
@@ -81,7 +83,9 @@ def _memory_rows(record: Result, name: str) -> Iterator[Row]:
         yield _compared(name, part["name"], part["num_bytes"], measured.get(key))
     if speed:
         total = sum(part["num_bytes"] for part in need["parts"])
-        yield _compared(name, "**all, at the peak**", total, speed["peak_bytes"] - speed["before_bytes"])
+        yield _compared(
+            name, "**all, at the peak**", total, speed["peak_bytes"] - speed["before_bytes"]
+        )
 
 
 def measured_parts(parts: Result, *, on_card: bool) -> dict[str, int]:
@@ -109,15 +113,17 @@ def _start(record: Result) -> str:
     rows = []
     for name in _models(record):
         cell, planned = _cell(record, "start", name), _cell(record, "plan", name)
-        for kind in ("cold", "warm") if cell else ():
-            rows.append((name, kind, *_start_cells(cell[kind])))
+        if cell:
+            rows += [(name, kind, *_start_cells(cell[kind])) for kind in ("cold", "warm")]
         if planned:
             expected = {each["name"]: each["seconds"] for each in planned["startup"]["stages"]}
             total = planned["startup"]["expected_seconds"]
             stages = " + ".join(f"{key} {value:.0f}" for key, value in expected.items())
             rows.append((name, "planned (nvme)", f"{total:.1f}", stages, "-"))
     return _section(
-        "Start to ready, seconds", ("model", "file", "ready", "by stage", "memory at most, MiB"), rows
+        "Start to ready, seconds",
+        ("model", "file", "ready", "by stage", "memory at most, MiB"),
+        rows,
     )
 
 
@@ -175,7 +181,7 @@ def _experts(record: Result) -> str:
         if key.startswith("experts/") and "runs" in cell:
             name, _, count = key.removeprefix("experts/").rpartition("-")
             taken = cell["peak_bytes"] - cell["before_bytes"]
-            sizes = (_mib(cell["counted_bytes"]), _mib(taken))
+            sizes = tuple("-" if n is None else _mib(n) for n in (cell["counted_bytes"], taken))
             rates = [f"{run['summary']['output_tokens_per_second']:.1f}" for run in cell["runs"]]
             rows.append((name, count, *sizes, " / ".join(rates)))
     columns = ("model", "layers", "llama.cpp counts, MiB", "peak, MiB", "tok/s, by streams")

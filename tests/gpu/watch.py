@@ -120,8 +120,10 @@ async def watching(
     async def read() -> None:
         watch.memory.append(await asyncio.to_thread(read_memory))
 
-    steps = [partial(_ask, endpoint, path, start, watch) for path in PROBES]
-    tasks = [asyncio.create_task(again(step)) for step in (*steps, read)]
+    tasks = [
+        asyncio.create_task(again(partial(_ask, endpoint, path, start, watch))) for path in PROBES
+    ]
+    tasks.append(asyncio.create_task(again(read)))
     try:
         yield watch
     finally:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gguf_server.models.gguf.types import TENSOR_TYPES
-from tests.deploy.architectures import F32, Q8_0, Shape, Synthetic
-from tests.gguf_files import ALIGNMENT, header
+from tests.deploy.architectures import F32, Q8_0, Synthetic
+from tests.gguf_files import ALIGNMENT, Shape, header
 from tests.gpu.models import SMALL_MODELS, TRUE_MODELS
 from tests.gpu.vocabulary import Keys, extended, read
 
@@ -51,7 +51,8 @@ def _write_tensor(file: BinaryIO, tensor: Shape, number: int) -> None:
         size = file.write(_floats(name, count, dimensions[0], number).tobytes())
     else:
         assert kind == Q8_0
-        size = sum(map(file.write, _quantized(count // _BLOCK.block_elements, dimensions[0], number)))
+        parts = _quantized(count // _BLOCK.block_elements, dimensions[0], number)
+        size = sum(file.write(part.data) for part in parts)
     file.write(bytes(-size % ALIGNMENT))
 
 

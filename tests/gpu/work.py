@@ -8,6 +8,7 @@ from gguf_server.bench.load import Run, drive
 from gguf_server.bench.probe import calibrate
 from gguf_server.bench.stats import summarize
 from gguf_server.bench.workloads import Ruler, Shape, Workload, prompts
+from tests.bench.limit import steady_rate
 from tests.bench.metrics import PREFIX, between
 from tests.gpu.models import Load
 from tests.gpu.serving import Serving
@@ -72,20 +73,10 @@ async def _run(
         "streams": num_streams,
         "sampling": sampling.name,
         "summary": asdict(summarize(run)),
-        "decode_tokens_per_second": decode_rate(run),
+        "decode_tokens_per_second": steady_rate(run),
         "steps": asdict(steps) if steps else None,
         "engine_cpu_seconds": after.get(_CPU, 0.0) - before.get(_CPU, 0.0),
     }
-
-
-def decode_rate(run: Run) -> float | None:
-    """Tokens a second of all streams together while they answer, prompts not counted."""
-    begins = [outcome.text_at[0] for outcome in run.outcomes if outcome.text_at]
-    if not begins:
-        return None
-    seconds = max(outcome.finished_at for outcome in run.outcomes) - min(begins)
-    count = sum(outcome.num_output_tokens - 1 for outcome in run.outcomes)
-    return count / seconds if seconds > 0 else None
 
 
 def _check(run: Run) -> None:
