@@ -77,7 +77,7 @@ SMALL_MODELS = (
     Model(
         "tiny-moe",
         mixture(Sizes(4, 128, 4, 2, 32, 256, 49_408, Q8_0, 2048), 4),
-        experts_on_cpu=(2, 4),
+        experts_on_cpu=(2,),
     ),
 )
-SMALL_LOAD = Load((1, 2, 4), num_prompt_tokens=94, num_output_tokens=16, num_context_tokens=256)
+SMALL_LOAD = Load((1, 2), num_prompt_tokens=94, num_output_tokens=8, num_context_tokens=256)

@@ -23,11 +23,14 @@ LEFT_OUT = ("hf_xet", "kubernetes")
 # Of the server's own needs nothing; tests.gguf_files reads with it.
 MORE = ("gguf",)
 BUILD = ("scikit-build-core", "packaging", "pathspec")
-# Of llama.cpp's source: a build with neither tools nor models.
-_UNUSED = tuple(
-    f"vendor/llama.cpp/{each}/"
-    for each in """app benches conversion docs examples gguf-py grammars media models pocs
-    requirements scripts skills tests tools""".split()  # noqa: SIM905  (shorter so)
+# Of the source: the rest is a build with neither tools nor models, without its history.
+_UNUSED = (
+    *(".git/", ".github/", "docs/", "examples/", "tests/"),
+    *(
+        f"vendor/llama.cpp/{each}/"
+        for each in """app benches conversion docs examples gguf-py grammars media models pocs
+        requirements scripts skills tests tools""".split()  # noqa: SIM905  (shorter so)
+    ),
 )
 
 

@@ -45,8 +45,12 @@ def test_a_small_model_has_the_tensors_of_the_real_one():
     assert ours == real
 
 
-def test_a_written_file_is_whole_and_its_weights_are_of_one_size(written: Path):
-    tensors = gguf.GGUFReader(written).tensors
+@pytest.fixture(scope="module")
+def tensors(written: Path) -> list[gguf.ReaderTensor]:
+    return list(gguf.GGUFReader(written).tensors)
+
+
+def test_a_written_file_is_whole_and_its_weights_are_of_one_size(tensors):
     assert len(tensors) == len(TINY.shape.shapes)
     for tensor in tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
@@ -56,9 +60,9 @@ def test_a_written_file_is_whole_and_its_weights_are_of_one_size(written: Path):
             assert values.std() * math.sqrt(tensor.shape[0]) == pytest.approx(1.0, abs=0.1)
 
 
-def test_two_tensors_of_a_shape_do_not_hold_the_same(written: Path):
-    tensors = {each.name: each.data for each in gguf.GGUFReader(written).tensors}
-    one, other = (tensors[f"blk.{layer}.attn_q.weight"] for layer in (0, 1))
+def test_two_tensors_of_a_shape_do_not_hold_the_same(tensors):
+    data = {each.name: each.data for each in tensors}
+    one, other = (data[f"blk.{layer}.attn_q.weight"] for layer in (0, 1))
     assert not np.array_equal(one, other)
 
 

@@ -22,7 +22,7 @@ def test_a_stored_wheel_has_the_same_files(tmp_path: Path):
 
 def test_of_the_source_only_what_is_compiled_is_kept(tmp_path: Path):
     source, target = tmp_path / "source.tar.gz", tmp_path / "kept.tar"
-    names = ("CMakeLists.txt", "vendor/llama.cpp/src/a.cpp", "vendor/llama.cpp/models/big.gguf")
+    names = ("CMakeLists.txt", "vendor/llama.cpp/src/a.cpp", "vendor/llama.cpp/models/a", ".git/b")
     with tarfile.open(source, "w:gz") as archive:
         for name in names:
             info = tarfile.TarInfo(f"llama_cpp_python-1/{name}")
