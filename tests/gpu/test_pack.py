@@ -60,3 +60,12 @@ def test_without_a_pack_the_script_says_how_to_make_one(tmp_path: Path):
         f"gpu-check: there is no pack.00 in {tmp_path}; gpu-check --pack {tmp_path} makes it\n"
     )
     assert done.stderr == expected
+
+
+def test_a_broken_pack_leaves_no_stamp_that_would_pass_for_a_whole_one(tmp_path: Path):
+    pack, home = tmp_path / "pack", tmp_path / "home"
+    pack.mkdir()
+    (pack / "pack.00").write_bytes(b"half an archive")
+    command = [str(ROOT / "scripts/gpu-unpack"), str(pack), str(home)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+    assert not (home / "stamp").exists()
