@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         work, whole = Path(folder), Path(folder) / "pack.tar.xz"
         content = work / "content"
         fill(content, work, options)
-        with tarfile.open(whole, "w:xz") as archive:
+        with tarfile.open(whole, "w:xz", preset=3) as archive:
             archive.add(content, ".")
         pieces = split(whole, options.pack, options.piece_bytes)
     for piece in pieces:
