@@ -21,9 +21,18 @@ from gguf_server.bench.probe import calibrate, understood
 from gguf_server.bench.workloads import PLAIN_RULER, WORKLOADS, Ruler, Workload, prompts
 from gguf_server.endpoint import OK, Endpoint
 from gguf_server.errors import ServerUnusable
-from tests.bench import cpu, machine, metrics, report
+from tests.bench import cpu, limit, machine, metrics, report
 from tests.bench.comparison import summarize_beside
-from tests.bench.peers import Deployment, Server, StartError, ours, peers, running
+from tests.bench.limit import Pair
+from tests.bench.peers import (
+    Deployment,
+    Server,
+    StartError,
+    batched_bench,
+    ours,
+    peers,
+    running,
+)
 from tests.bench.report import Measured
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -50,24 +59,32 @@ def main(arguments: list[str]) -> int:
         plan = _plan(options)
         about = machine.describe(arguments, plan.servers)
         runs = asyncio.run(measure(plan))
+        pairs = asyncio.run(measure_limit(plan)) if options.peers else []
     except (StartError, ServerUnusable, subprocess.CalledProcessError, FileNotFoundError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    _publish(options, plan, about, runs)
+    _publish(options, plan, about, runs, pairs)
     return 0
 
 
 def _publish(
-    options: argparse.Namespace, plan: Plan, about: machine.Machine, runs: list[Measured]
+    options: argparse.Namespace,
+    plan: Plan,
+    about: machine.Machine,
+    runs: list[Measured],
+    pairs: list[Pair],
 ) -> None:
     print(report.header(about, plan.model.name, plan.num_threads, plan.repeat), end="\n\n")
     print(report.table(runs), end="\n\n")
     print(report.steps_table(runs))
+    if pairs:
+        print(f"\n{limit.table(pairs)}")
     if options.json:
         settings = {"model": plan.model.name, "threads": plan.num_threads, "repeat": plan.repeat}
-        options.json.write_text(json.dumps(report.record(runs, about, settings), indent=1) + "\n")
+        found = report.record(runs, about, settings) | {"limit": limit.record(pairs)}
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 async def measure(plan: Plan) -> list[Measured]:
@@ -83,6 +100,26 @@ async def measure(plan: Plan) -> list[Measured]:
                 print(f"bench: {workload.name}, {server.name}, run {turn + 1}", file=sys.stderr)
                 runs.append(await _measure_one(server, workload, plan.deployment(workload), ruler))
     return runs
+
+
+async def measure_limit(plan: Plan) -> list[Pair]:
+    """llama.cpp alone and our server take turns, too."""
+    server = next((each for each in plan.servers if each.is_ours), None)
+    if server is None:
+        return []
+    bench = batched_bench()
+    pairs = []
+    for num_streams in limit.STREAMS:
+        workload = limit.workload(num_streams)
+        deployment = plan.deployment(workload)
+        for turn in range(plan.repeat):
+            print(f"bench: {workload.name}, run {turn + 1}", file=sys.stderr)
+            alone = await asyncio.to_thread(limit.alone, bench, deployment)
+            async with running(server, deployment) as started:
+                ruler = await calibrate(started.target)
+                run = await drive(started.target, prompts(workload, ruler), num_streams)
+            pairs.append(Pair(num_streams, alone, limit.steady_rate(run)))
+    return pairs
 
 
 async def _measure_one(

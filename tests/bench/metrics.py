@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 PREFIX = "gguf_server_"
@@ -32,15 +33,21 @@ def samples(exposition: str) -> dict[str, float]:
 
 
 def steps(exposition: str) -> Steps | None:
-    """None where the server does not count steps."""
-    seen = samples(exposition)
+    """All so far. None where the server does not count steps."""
+    return between({}, samples(exposition))
+
+
+def between(before: Mapping[str, float], after: Mapping[str, float]) -> Steps | None:
+    """Of what is counted between two scrapes; of a largest number only the later is known."""
+    seen = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    largest = after.get(f"{PREFIX}step_prefill_tokens_max", 0)
     num_steps = int(seen.get(f"{PREFIX}steps_total", 0))
     if not num_steps:
         return None
     return Steps(
         num_steps=num_steps,
         num_prompt_tokens_computed=int(seen.get(f"{PREFIX}prompt_tokens_computed_total", 0)),
-        num_prefill_tokens_max=int(seen.get(f"{PREFIX}step_prefill_tokens_max", 0)),
+        num_prefill_tokens_max=int(largest),
         num_steps_left_out=int(seen.get(f"{PREFIX}steps_left_out_total", 0)),
         phase_ms=_phase_ms(seen, num_steps),
     )

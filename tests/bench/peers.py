@@ -77,9 +77,7 @@ def ours(options: tuple[str, ...] = ()) -> Server:
 
 def peers() -> list[Server]:
     """llama-server in both layouts of its cache; llama-cpp-python's own server where installed."""
-    command = [ROOT / "scripts/build-peer"]
-    build = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    program = build.stdout.decode().strip()
+    program = str(_llama_server())
     servers = [
         Server("llama-server split", "llama-server", program),
         Server("llama-server unified", "llama-server", program, ("--kv-unified",)),
@@ -87,6 +85,17 @@ def peers() -> list[Server]:
     if all(find_spec(name) for name in ("sse_starlette", "starlette_context", "pydantic_settings")):
         servers.append(Server("llama_cpp.server", "llama_cpp.server", sys.executable))
     return servers
+
+
+def batched_bench() -> Path:
+    """llama.cpp without a server around it, of the same build as llama-server."""
+    return _llama_server().with_name("llama-batched-bench")
+
+
+def _llama_server() -> Path:
+    command = [ROOT / "scripts/build-peer"]
+    build = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return Path(build.stdout.decode().strip())
 
 
 def _our_arguments(deployment: Deployment, port: int) -> list[str]:
@@ -130,7 +139,7 @@ class Started:
 async def running(server: Server, deployment: Deployment) -> AsyncIterator[Started]:
     """Starts a server in a session of its own, yields it ready, stops it with all its children."""
     with tempfile.TemporaryFile() as log:
-        port = _free_port()
+        port = free_port()
         process = subprocess.Popen(  # noqa: ASYNC220
             server.command(deployment, port),
             stdin=subprocess.DEVNULL,
@@ -143,7 +152,7 @@ async def running(server: Server, deployment: Deployment) -> AsyncIterator[Start
             await _ready(server, endpoint, process, log)
             yield Started(Target(endpoint, await served_model(endpoint)), process.pid)
         finally:
-            _stop(process)
+            stop(process)
 
 
 async def _ready(
@@ -165,7 +174,7 @@ async def _ready(
     raise StartError("\n".join([f"{server.name} {fate}; the last it printed:", *tail]))
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         with suppress(subprocess.TimeoutExpired):
@@ -175,7 +184,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

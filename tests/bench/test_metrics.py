@@ -1,4 +1,4 @@
-from tests.bench.metrics import samples, steps
+from tests.bench.metrics import between, samples, steps
 
 EXPOSITION = """\
 # HELP gguf_server_steps_total Steps.
@@ -33,3 +33,17 @@ def test_our_python_is_everything_but_decode_and_sample() -> None:
 def test_a_server_without_steps_has_none() -> None:
     assert steps("process_cpu_seconds_total 1.5\n") is None
     assert samples("# nothing\n\n") == {}
+
+
+def test_between_two_scrapes_only_what_was_added_counts() -> None:
+    before = samples(EXPOSITION)
+    after = before | {
+        "gguf_server_steps_total": 210.0,
+        'gguf_server_step_seconds_total{phase="sample"}': 0.7,
+    }
+    seen = between(before, after)
+    assert seen is not None
+    assert (seen.num_steps, round(seen.phase_ms["sample"], 6)) == (10, 20.0)
+    assert seen.phase_ms["decode"] == 0.0
+    assert seen.num_prefill_tokens_max == 128  # a largest number has no difference
+    assert between(before, before) is None

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ class Target:
     timeout_seconds: float = 600.0
     # Answers of exactly the length asked for: an extension that some servers refuse.
     ignore_eos: bool = True
+    # How tokens are chosen; greedy makes two runs say the same.
+    sampling: Mapping[str, float] = field(default_factory=lambda: {"temperature": 0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +158,14 @@ async def get(endpoint: Endpoint, path: str) -> tuple[int, bytes]:
 
 
 def chat_body(target: Target, prompt: Prompt) -> bytes:
-    """Greedy, of exact length, with the usage at the end; nothing else departs from defaults."""
+    """Of exact length, with the usage at the end; nothing else departs from defaults."""
     wanted = {
         "model": target.model,
         "messages": [{"role": each.role, "content": each.content} for each in prompt.messages],
         "max_tokens": prompt.max_tokens,
-        "temperature": 0,
         "stream": True,
         "stream_options": {"include_usage": True},
+        **target.sampling,
     }
     return json.dumps(wanted | ({"ignore_eos": True} if target.ignore_eos else {})).encode()
 

@@ -209,3 +209,9 @@ def test_requests_are_greedy_of_exact_length_and_ask_for_usage() -> None:
     assert (body["temperature"], body["max_tokens"], body["ignore_eos"]) == (0, 3, True)
     assert body["stream_options"] == {"include_usage": True}
     assert "cache_prompt" not in body
+
+
+def test_a_target_may_be_asked_to_choose_tokens_otherwise() -> None:
+    target = Target(Endpoint("host", 1), "m", sampling={"temperature": 0.8, "top_k": 40})
+    body = json.loads(chat_body(target, PROMPT))
+    assert (body["temperature"], body["top_k"]) == (0.8, 40)
