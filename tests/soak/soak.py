@@ -1,0 +1,173 @@
+"""The soak: two servers one after the other on one port, under traffic that never asks which."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.soak import verdict
+from tests.soak.acts import CONTEXT, MAX_BODY_BYTES
+from tests.soak.chaos import Chaos
+from tests.soak.fill import fill
+from tests.soak.subject import Quiet, Subject
+from tests.soak.traffic import Tally, Traffic
+from tests.soak.verdict import Fill
+
+SLOTS = 8
+# A cache of a stream for each slot; and one pool that is too small for all, so that sequences are
+# preempted and prefixes forgotten.
+SPLIT = ("--kv-layout", "split")
+UNIFIED = ("--kv-layout", "unified", "--kv-cells", str(SLOTS * CONTEXT // 2))
+_TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+_LONGEST_PEACE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Soaking:
+    """``seconds`` is the time under load; looking around comes on top."""
+
+    model: Path
+    directory: Path
+    seconds: float
+    seed: int
+    num_clients: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One server's life: segments under chaos, then some in peace."""
+
+    name: str
+    options: tuple[str, ...]
+    num_chaotic: int
+    num_peaceful: int
+
+
+# The first segment of each kind is the warm-up. In peace, one engine lives long enough to show
+# whether it grows.
+LEGS = (Leg("split cache", SPLIT, 4, 0), Leg("unified cache", UNIFIED, 6, 5))
+NUM_SEGMENTS = sum(leg.num_chaotic + leg.num_peaceful for leg in LEGS)
+
+
+@dataclass(slots=True)
+class Life:
+    """What was seen of one leg."""
+
+    leg: Leg
+    tally: Tally
+    chaos: Counter[str]
+    quiets: list[Quiet] = field(default_factory=list)
+    restarts: dict[str, float] = field(default_factory=dict)
+    ends: dict[str, float] = field(default_factory=dict)
+    preemptions: float = 0.0
+    fill: Fill | None = None
+    exit_code: int | None = None
+
+    def problems(self) -> list[str]:
+        assert self.fill is not None
+        finished = int(self.ends.get("stop", 0) + self.ends.get("length", 0))
+        tally = self.tally
+        found = [
+            *tally.problems,
+            *verdict.leaks(self.quiets),
+            *self.fill.problems(),
+            *verdict.miscounted(tally.finished_sequences, tally.uncertain_sequences, finished),
+        ]
+        if self.exit_code != 0:
+            found.append(f"the server ended with code {self.exit_code}")
+        return [f"{self.leg.name}: {each}" for each in found]
+
+
+async def soak(soaking: Soaking) -> list[Life]:
+    """Each leg's life. The traffic goes on from one server to the next."""
+    traffic = Traffic(soaking.seed, soaking.num_clients)
+    lives: list[Life] = []
+    port = 0
+    for leg in LEGS:
+        with _subject(soaking, leg, port) as subject:
+            await traffic.stop()
+            traffic.unreachable = False
+            port = subject.port
+            traffic.tally = Tally()
+            life = await _live(soaking, leg, subject, traffic)
+            lives.append(life)
+            traffic.start(subject.url)
+            await asyncio.sleep(_segment_seconds(soaking) / 2)
+            traffic.unreachable = True
+            life.exit_code = await asyncio.to_thread(subject.end)
+    await traffic.stop()
+    return lives
+
+
+@contextlib.contextmanager
+def _subject(soaking: Soaking, leg: Leg, port: int) -> Iterator[Subject]:
+    directory = soaking.directory / leg.name.replace(" ", "-")
+    directory.mkdir()
+    template = directory / "template.jinja"
+    template.write_text(_TEMPLATE)
+    options = {
+        "port": port,
+        "slots": SLOTS,
+        "context": CONTEXT,
+        "threads": 1,
+        "max-batch-tokens": 128,
+        "max-waiting": 12,
+        "max-body-bytes": MAX_BODY_BYTES,
+        "output-reservation-tokens": 16,
+        "host-cache-bytes": 1 << 20,
+        "embeddings": "on",
+        "chat-template": template,
+        "step-stall-seconds": 3,
+        "max-crashes": 100_000,
+        "crash-window-seconds": 3,
+        "log-level": "error",
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    subject = Subject(directory, str(soaking.model), *words, *leg.options)
+    try:
+        yield subject
+    finally:
+        subject.server.stop()
+
+
+async def _live(soaking: Soaking, leg: Leg, subject: Subject, traffic: Traffic) -> Life:
+    seconds = _segment_seconds(soaking)
+    chaos = Chaos(soaking.seed, min(seconds, _LONGEST_PEACE_SECONDS))
+    life = Life(leg, traffic.tally, chaos.done)
+    for number in range(leg.num_chaotic + leg.num_peaceful):
+        async with _segment(subject, traffic, chaos if number < leg.num_chaotic else None):
+            await asyncio.sleep(seconds)
+        quiet = await asyncio.to_thread(subject.quiet)
+        if number > 0:
+            life.quiets.append(quiet)
+    life.ends = subject.metrics(r'requests_total\{finished_reason="(\w+)"\}')
+    life.restarts = subject.metrics(r'engine_restarts_total\{cause="(\w+)"\}')
+    life.preemptions = subject.metric("preemptions_total")
+    life.fill = await fill(subject)
+    return life
+
+
+@contextlib.asynccontextmanager
+async def _segment(
+    subject: Subject, traffic: Traffic, chaos: Chaos | None
+) -> AsyncIterator[None]:
+    """Traffic, and chaos if there is any, for as long as the block takes."""
+    traffic.start(subject.url)
+    attacks = asyncio.create_task(chaos.go_on(subject)) if chaos else None
+    yield
+    if attacks:
+        attacks.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await attacks
+    await traffic.stop()
+
+
+def _segment_seconds(soaking: Soaking) -> float:
+    return soaking.seconds / NUM_SEGMENTS
+
+
+def new_seed() -> int:
+    return time.time_ns() % 1_000_000
