@@ -70,6 +70,9 @@ def whole(status: int, body: bytes, num_sequences: int) -> Ending:
         code = answer.get("error", {}).get("code")
         return Ending("refused", code) if code else Ending("broken", f"{status} without a code")
     choices = answer.get("choices")
-    if choices is not None and [bool(c["finish_reason"]) for c in choices] != [True] * num_sequences:
+    if (
+        choices is not None
+        and [bool(c["finish_reason"]) for c in choices] != [True] * num_sequences
+    ):
         return Ending("broken", f"{len(choices)} choices of {num_sequences}, or one without an end")
     return Ending("finished")

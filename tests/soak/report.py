@@ -44,8 +44,7 @@ def _column(life: Life) -> list[str]:
         is_bad = name == "bad" and kind == "refused"
         num_bad += count * is_bad
         kinds[kind] += count * (not is_bad)
-    last = life.quiets[-1].engine.pid
-    engines = [quiet.engine for quiet in life.quiets if quiet.engine.pid == last]
+    engines = [quiet.engine for quiet in life.peace]
     apis = [quiet.api for quiet in life.quiets]
     fill = life.fill
     assert fill is not None
@@ -64,11 +63,13 @@ def _column(life: Life) -> list[str]:
         _memory(apis),
         _counts(engines),
         _memory(engines),
-        f"{fill.running} of {fill.slots}, {fill.cells_used:,} of {fill.cells_limit:,}",
+        f"{fill.running} of {fill.slots}, {fill.cells_used:,} of {fill.cells_asked:,}",
     ]
 
 
 def _counts(holdings: Sequence[Holding]) -> str:
+    if not holdings:
+        return "not looked at"
     first, last = holdings[0], holdings[-1]
     pairs = [
         (first.descriptors, last.descriptors),
@@ -79,6 +80,8 @@ def _counts(holdings: Sequence[Holding]) -> str:
 
 
 def _memory(holdings: Sequence[Holding]) -> str:
+    if not holdings:
+        return "not looked at"
     sizes = [each.memory_bytes for each in holdings]
     seen = f"{sizes[0] / _MIB:.1f} → {sizes[-1] / _MIB:.1f} MiB"
     return f"{seen}, {growth(sizes):+.1%}" if len(sizes) > 2 else seen

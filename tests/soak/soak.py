@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +20,11 @@ SLOTS = 8
 # A cache of a stream for each slot; and one pool that is too small for all, so that sequences are
 # preempted and prefixes forgotten.
 SPLIT = ("--kv-layout", "split")
-UNIFIED = ("--kv-layout", "unified", "--kv-cells", str(SLOTS * CONTEXT // 2))
+UNIFIED = ("--kv-layout", "unified", "--kv-cells", str(SLOTS * CONTEXT // 4))
 _TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
 _LONGEST_PEACE_SECONDS = 20.0
+_FEWEST_ANSWERS = 60  # of a segment
+_HANG_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +62,20 @@ class Life:
     tally: Tally
     chaos: Counter[str]
     quiets: list[Quiet] = field(default_factory=list)
+    peace: list[Quiet] = field(default_factory=list)
     restarts: dict[str, float] = field(default_factory=dict)
-    ends: dict[str, float] = field(default_factory=dict)
+    miscounted: list[str] = field(default_factory=list)
     preemptions: float = 0.0
     fill: Fill | None = None
     exit_code: int | None = None
 
     def problems(self) -> list[str]:
         assert self.fill is not None
-        finished = int(self.ends.get("stop", 0) + self.ends.get("length", 0))
-        tally = self.tally
         found = [
-            *tally.problems,
-            *verdict.leaks(self.quiets),
+            *self.tally.problems,
+            *verdict.leaks(self.quiets, self.peace),
             *self.fill.problems(),
-            *verdict.miscounted(tally.finished_sequences, tally.uncertain_sequences, finished),
+            *self.miscounted,
         ]
         if self.exit_code != 0:
             found.append(f"the server ended with code {self.exit_code}")
@@ -123,11 +124,11 @@ def _subject(soaking: Soaking, leg: Leg, port: int) -> Iterator[Subject]:
         "step-stall-seconds": 3,
         "max-crashes": 100_000,
         "crash-window-seconds": 3,
-        "log-level": "error",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     subject = Subject(directory, str(soaking.model), *words, *leg.options)
     try:
+        subject.server.wait_until_ready()
         yield subject
     finally:
         subject.server.stop()
@@ -137,32 +138,48 @@ async def _live(soaking: Soaking, leg: Leg, subject: Subject, traffic: Traffic) 
     seconds = _segment_seconds(soaking)
     chaos = Chaos(soaking.seed, min(seconds, _LONGEST_PEACE_SECONDS))
     life = Life(leg, traffic.tally, chaos.done)
-    for number in range(leg.num_chaotic + leg.num_peaceful):
-        async with _segment(subject, traffic, chaos if number < leg.num_chaotic else None):
-            await asyncio.sleep(seconds)
-        quiet = await asyncio.to_thread(subject.quiet)
+    for number in range(leg.num_chaotic):
+        quiet = await _segment(subject, traffic, seconds, chaos)
         if number > 0:
             life.quiets.append(quiet)
-    life.ends = subject.metrics(r'requests_total\{finished_reason="(\w+)"\}')
+    for number in range(leg.num_peaceful):
+        quiet = await _segment(subject, traffic, seconds, None)
+        life.quiets.append(quiet)
+        if number > 0:
+            life.peace.append(quiet)
+    life.miscounted = _miscounted(subject, traffic.tally)
     life.restarts = subject.metrics(r'engine_restarts_total\{cause="(\w+)"\}')
     life.preemptions = subject.metric("preemptions_total")
     life.fill = await fill(subject)
     return life
 
 
-@contextlib.asynccontextmanager
 async def _segment(
-    subject: Subject, traffic: Traffic, chaos: Chaos | None
-) -> AsyncIterator[None]:
-    """Traffic, and chaos if there is any, for as long as the block takes."""
+    subject: Subject, traffic: Traffic, seconds: float, chaos: Chaos | None
+) -> Quiet:
+    """Traffic for as long, but not before something was done: also a slow machine warms up."""
+    num_answered = traffic.tally.num_answered + _FEWEST_ANSWERS
+    num_attacks = chaos.done.total() + 1 if chaos else 0
     traffic.start(subject.url)
-    attacks = asyncio.create_task(chaos.go_on(subject)) if chaos else None
-    yield
+    attacks = asyncio.create_task(chaos.go_on(subject, traffic.tally)) if chaos else None
+    await asyncio.sleep(seconds)
+    async with asyncio.timeout(_HANG_SECONDS):
+        while traffic.tally.num_answered < num_answered or (  # noqa: ASYNC110 -- of others
+            chaos and chaos.done.total() < num_attacks
+        ):
+            await asyncio.sleep(0.1)
     if attacks:
         attacks.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await attacks
     await traffic.stop()
+    return await asyncio.to_thread(subject.quiet)
+
+
+def _miscounted(subject: Subject, tally: Tally) -> list[str]:
+    ends = subject.metrics(r'requests_total\{finished_reason="(\w+)"\}')
+    finished = int(ends["stop"] + ends["length"])
+    return verdict.miscounted(tally.finished_sequences, tally.uncertain_sequences, finished)
 
 
 def _segment_seconds(soaking: Soaking) -> float:

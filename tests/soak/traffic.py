@@ -19,7 +19,7 @@ EXCUSED = {
     "queue_full",
     "server_draining",
 }
-_AGAIN_SECONDS = 0.05
+_AGAIN_SECONDS = 0.1
 # The server keeps an idle connection for longer, so that none is closed while it is used anew.
 _IDLE_SECONDS = 1.0
 
@@ -30,12 +30,14 @@ class Tally:
 
     endings: Counter[tuple[str, str]] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    num_answered: int = 0
     finished_sequences: int = 0
     uncertain_sequences: int = 0  # of those who left, and of requests that failed
     problems: list[str] = field(default_factory=list)
 
     def add(self, act: Act, ending: Ending, *, unreachable: bool) -> None:
         self.endings[act.name, ending.kind] += 1
+        self.num_answered += ending.kind == "finished"
         if ending.kind in ("failed", "refused"):
             self.refusals[ending.detail] += 1
         if act.path.endswith("completions"):

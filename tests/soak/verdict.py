@@ -15,7 +15,7 @@ class Fill:
 
     slots: int
     running: int
-    cells_limit: int
+    cells_asked: int
     cells_used: int
     preempted: int
     finished: int
@@ -24,8 +24,8 @@ class Fill:
         found = []
         if self.running < self.slots:
             found.append(f"{self.running} of {self.slots} slots could be had")
-        if self.cells_used != self.cells_limit or self.preempted:
-            cells = f"{self.cells_used} of {self.cells_limit} KV cells could be had"
+        if self.cells_used != self.cells_asked or self.preempted:
+            cells = f"{self.cells_used} of {self.cells_asked} KV cells could be had"
             found.append(f"{cells}, {self.preempted} requests lost their slot over it")
         if self.finished < self.slots:
             found.append(f"{self.finished} of {self.slots} requests that fill the cache finished")
@@ -42,19 +42,21 @@ def growth(memory_bytes: Sequence[int]) -> float:
     return min(memory_bytes[-third:]) / max(memory_bytes[:third]) - 1
 
 
-def leaks(quiets: Sequence[Quiet]) -> list[str]:
-    """Judged from the second one on: the first is after the warm-up, and what the rest is
-    compared with."""
-    found = []
-    for quiet in quiets:
-        if quiet.connections or quiet.running or quiet.waiting:
-            found.append(
-                f"with no client there, {quiet.connections} connections, {quiet.running} running "
-                f"and {quiet.waiting} waiting sequences"
-            )
+def leaks(quiets: Sequence[Quiet], peace: Sequence[Quiet]) -> list[str]:
+    """The first is after the warm-up, and what the others are compared with. Of ``peace`` the same
+    is true for one engine; in ``quiets`` there may be a new one each time."""
+    found = [
+        f"with no client there, {quiet.connections} connections, {quiet.running} running and "
+        f"{quiet.waiting} waiting sequences"
+        for quiet in quiets
+        if quiet.connections or quiet.running or quiet.waiting
+    ]
     found += _left("the API process", [quiet.api for quiet in quiets])
-    last = quiets[-1].engine.pid
-    found += _left("the engine", [q.engine for q in quiets if q.engine.pid == last])
+    engines = [quiet.engine for quiet in peace]
+    if len({engine.pid for engine in engines}) > 1:
+        found.append("an engine was lost, and nobody had taken it away")
+    elif engines:
+        found += _left("the engine", engines)
     return found
 
 

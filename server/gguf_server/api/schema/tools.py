@@ -144,7 +144,7 @@ def tool_use(
     if unknown := [name for name in choice.names if name not in tools]:
         raise invalid(f"there is no tool {unknown[0][:64]!r}", param="tool_choice")
     allowed = tuple(tools[name] for name in dict.fromkeys(choice.names)) or tuple(tools.values())
-    # A function that is named is called exactly once: OpenAI's documents say so, clients rely on it.
+    # A function that is named is called exactly once, as OpenAI's documents say.
     if choice.is_named:
         return ToolUse(allowed, "named", parallel=False)
     return ToolUse(allowed, choice.mode, parallel)
