@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import SAME_TEXT, ServerUnderTest
 
 ROOT = Path(__file__).parents[2]
-HANG_SECONDS = 240.0
+HANG_SECONDS = 600.0
 MODEL = "small"
 # What would make a client ask somebody else: prices, tokenizers, data sets, traces.
 ALONE = {
@@ -32,8 +32,9 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerUnderTest]:
-    options = ("--slots", "4", "--context", "2048", "--embeddings", "on", *SAME_TEXT)
-    shared = ServerUnderTest(*options, "--served-model-name", MODEL)
+    size = ("--slots", "4", "--context", "2048", "--threads", "1")
+    options = ("--embeddings", "on", "--served-model-name", MODEL)
+    shared = ServerUnderTest(*size, *options, *SAME_TEXT)
     try:
         shared.wait_until_ready()
         yield shared

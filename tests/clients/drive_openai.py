@@ -5,7 +5,6 @@ import json
 from typing import Any, Literal
 
 import openai
-from openai.lib._pydantic import to_strict_json_schema
 from openai.types.chat import ChatCompletionMessageToolCall
 from pydantic import BaseModel
 
@@ -79,7 +78,6 @@ def questions(url: str, model: str) -> dict[str, Question]:
         "streamed_tool": streamed_tool,
         "tool_answer": tool_answer,
         "structured": structured,
-        "schema": lambda: to_strict_json_schema(Sky),
         "embeddings": embeddings,
         "too_long": lambda: chat.create(
             **{**plain, "messages": [{"role": "user", "content": TOO_LONG}]}

@@ -10,7 +10,7 @@ import pytest
 from tests.clients.conftest import MODEL, Run
 from tests.e2e.conftest import ServerUnderTest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 QUESTIONS = [
     {"question": "The capital of France is", "options": ["Paris", "banana"], "right": 0},
