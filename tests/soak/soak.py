@@ -163,11 +163,14 @@ async def _segment(
     traffic.start(subject.url)
     attacks = asyncio.create_task(chaos.go_on(subject, traffic.tally)) if chaos else None
     await asyncio.sleep(seconds)
-    async with asyncio.timeout(_HANG_SECONDS):
-        while traffic.tally.num_answered < num_answered or (  # noqa: ASYNC110 -- of others
-            chaos and chaos.done.total() < num_attacks
-        ):
-            await asyncio.sleep(0.1)
+    try:
+        async with asyncio.timeout(_HANG_SECONDS):
+            while traffic.tally.num_answered < num_answered or (  # noqa: ASYNC110 -- of others
+                chaos and chaos.done.total() < num_attacks
+            ):
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        traffic.tally.problems.append(f"nearly nothing was answered in {_HANG_SECONDS:g} s")
     if attacks:
         attacks.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -37,7 +37,7 @@ class Tally:
 
     def add(self, act: Act, ending: Ending, *, unreachable: bool) -> None:
         self.endings[act.name, ending.kind] += 1
-        self.num_answered += ending.kind == "finished"
+        self.num_answered += ending.kind in ("finished", "broken")
         if ending.kind in ("failed", "refused"):
             self.refusals[ending.detail] += 1
         if act.path.endswith("completions"):
