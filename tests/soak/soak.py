@@ -122,6 +122,7 @@ def _subject(soaking: Soaking, leg: Leg, port: int) -> Iterator[Subject]:
         "embeddings": "on",
         "chat-template": template,
         "step-stall-seconds": 3,
+        "load-stall-seconds": 15,
         "max-crashes": 100_000,
         "crash-window-seconds": 3,
     }

@@ -144,7 +144,7 @@ class Subject:
 
     def _engine_pid(self) -> int | None:
         for pid in _children(self.server.process.pid):
-            if "gguf_server.engine" in _command(pid):
+            if "gguf_server.engine" in _command(pid).split("\0"):
                 return pid
         return None
 
