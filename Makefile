@@ -3,7 +3,7 @@ HOST = 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-docker test-cluster check format images image-cuda bench lock clean
+.PHONY: help run test test-docker test-cluster check format images image-cuda bench soak lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ image-cuda: ## Build the image gguf-server:cuda; CUDA_ARCHS=90 for one GPU archi
 
 bench: ## Run the benchmarks; ARGS goes to them
 	@scripts/setup dev && exec scripts/bench $(ARGS)
+
+soak: ## Twenty minutes of load and chaos; fails if anything is left. ARGS="--seconds 60" is shorter
+	@scripts/setup dev && exec scripts/soak $(ARGS)
 
 lock: ## Regenerate locks/ from pyproject.toml; ARGS=--upgrade takes newer versions
 	@scripts/lock $(ARGS)

@@ -330,7 +330,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(serve: Se
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert error["code"] == "context_length_exceeded"
-    assert "has 401 tokens, the context holds 256" in error["message"]
+    assert "prompt is too long: it has 401 tokens, the context holds 256" in error["message"]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def create_app(  # noqa: PLR0913 -- the one place where everything meets, all by
     api.include_router(completions_router(engine, errors, served))
     api.include_router(embeddings_router(engine, served))
     api.include_router(models_router(engine, served))
-    api.include_router(tokens_router(engine))
+    api.include_router(tokens_router(engine, served))
 
     app: ASGIApp = LimitBody(api, max_body_bytes, patience_seconds, errors)
     if api_keys:

@@ -151,9 +151,11 @@ class Intake:
         if not tokens:
             return Rejected(submit.id, "invalid_request", "the prompt is empty: it has no tokens")
         if len(tokens) >= self._context_tokens:
+            # "prompt is too long": by these words clients know this error from others.
             msg = (
-                f"the prompt has {len(tokens)} tokens, the context holds {self._context_tokens} "
-                "for prompt and answer together; shorten the prompt or raise --context"
+                f"the prompt is too long: it has {len(tokens)} tokens, the context holds "
+                f"{self._context_tokens} for prompt and answer together; shorten the prompt or "
+                "raise --context"
             )
             return Rejected(submit.id, "context_length_exceeded", msg)
         return self._unknown(submit.id, tokens, "prompt") or self._unknown(
@@ -168,8 +170,8 @@ class Intake:
         if fewest < self._context_tokens:
             return None
         msg = (
-            f"the text has at least {fewest} tokens, the context holds {self._context_tokens}; "
-            "send less text or raise --context"
+            f"the prompt is too long: it has at least {fewest} tokens, the context holds "
+            f"{self._context_tokens}; send less text or raise --context"
         )
         return Rejected(message_id, "context_length_exceeded", msg)
 

@@ -212,7 +212,7 @@ ADD, SUB = (
         (None, ToolUse((ADD, SUB), "auto")),
         ("auto", ToolUse((ADD, SUB), "auto")),
         ("required", ToolUse((ADD, SUB), "required")),
-        (named("sub"), ToolUse((SUB,), "named")),
+        (named("sub"), ToolUse((SUB,), "named", parallel=False)),
         (allowed("auto", "sub"), ToolUse((SUB,), "auto")),
         (allowed("required", "sub", "add", "sub"), ToolUse((SUB, ADD), "required")),
     ],

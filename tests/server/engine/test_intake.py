@@ -216,7 +216,9 @@ def test_a_text_that_is_far_too_long_is_refused_without_tokenizing_it(
     [answer] = both.log
     assert isinstance(answer, Rejected)
     assert answer.code == "context_length_exceeded"
-    assert "at least 20000 tokens, the context holds 32" in answer.message
+    assert (
+        "prompt is too long: it has at least 20000 tokens, the context holds 32" in answer.message
+    )
 
 
 # --- embeddings ------------------------------------------------------------------------------

@@ -144,7 +144,10 @@ def tool_use(
     if unknown := [name for name in choice.names if name not in tools]:
         raise invalid(f"there is no tool {unknown[0][:64]!r}", param="tool_choice")
     allowed = tuple(tools[name] for name in dict.fromkeys(choice.names)) or tuple(tools.values())
-    return ToolUse(allowed, "named" if choice.is_named else choice.mode, parallel)
+    # A function that is named is called exactly once, as OpenAI's documents say.
+    if choice.is_named:
+        return ToolUse(allowed, "named", parallel=False)
+    return ToolUse(allowed, choice.mode, parallel)
 
 
 def _num_bytes(tools: Iterable[Tool]) -> int:

@@ -1,0 +1,1 @@
+"""Load and chaos for minutes, then a look at what is left."""
