@@ -14,7 +14,8 @@ import msgspec
 
 from gguf_deploy.measuring import Measurer
 from gguf_server.errors import MeasurementFailed
-from gguf_server.models.measurement import Knobs, Question, SimulatedGpu, Topology
+from gguf_server.knobs import Knobs
+from gguf_server.models.measurement import Question, SimulatedGpu, Topology
 from tests.gpu.card import Card
 from tests.gpu.child import ChildFailed, ask
 from tests.gpu.engine import LimitQuestion, engine_config, options
