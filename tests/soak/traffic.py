@@ -12,6 +12,7 @@ from tests.soak.law import Ending
 
 # What may happen to a good request when engines are lost, queues full and servers replaced.
 EXCUSED = {
+    "chat_template_error",  # a machine so slow that rendering took its limit
     "crashing_request",
     "engine_died",
     "engine_unavailable",
