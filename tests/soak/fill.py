@@ -18,15 +18,10 @@ async def fill(subject: Subject) -> Fill:
     cells_each = min(cells // slots, CONTEXT - 1)
     preemptions = subject.metric("preemptions_total")
     async with httpx.AsyncClient(base_url=subject.url, timeout=120) as http:
-        asking = [asyncio.create_task(_ask(http, number, cells_each)) for number in range(slots)]
-        most_running = 0.0
-        while not all(each.done() for each in asking):
-            running = await asyncio.to_thread(subject.metric, "num_requests_running")
-            most_running = max(most_running, running)
-        finished = [await each for each in asking]
+        asking = [_ask(http, number, cells_each) for number in range(slots)]
+        finished = await asyncio.gather(*asking)
     return Fill(
         slots=slots,
-        running=int(most_running),
         cells_asked=slots * cells_each,
         cells_used=int(subject.metric("kv_cells_used")),
         preempted=int(subject.metric("preemptions_total") - preemptions),

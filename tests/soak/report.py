@@ -63,7 +63,7 @@ def _column(life: Life) -> list[str]:
         _memory(apis),
         _counts(engines),
         _memory(engines),
-        f"{fill.running} of {fill.slots}, {fill.cells_used:,} of {fill.cells_asked:,}",
+        f"{fill.finished} of {fill.slots}, {fill.cells_used:,} of {fill.cells_asked:,}",
     ]
 
 

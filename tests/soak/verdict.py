@@ -14,7 +14,6 @@ class Fill:
     """As many requests at once as there are slots, together as large as the cache."""
 
     slots: int
-    running: int
     cells_asked: int
     cells_used: int
     preempted: int
@@ -22,8 +21,6 @@ class Fill:
 
     def problems(self) -> list[str]:
         found = []
-        if self.running < self.slots:
-            found.append(f"{self.running} of {self.slots} slots could be had")
         if self.cells_used != self.cells_asked or self.preempted:
             cells = f"{self.cells_used} of {self.cells_asked} KV cells could be had"
             found.append(f"{cells}, {self.preempted} requests lost their slot over it")
