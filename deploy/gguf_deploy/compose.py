@@ -5,8 +5,6 @@ from gguf_deploy.plan_file import Block, Instead, plan_file
 from gguf_server.models.placement import Placement, dumps
 from gguf_server.settings.declared import environment_name
 
-_STOP_GRACE_SECONDS = 45  # the server lets open requests finish for 30, then stops its engine
-
 
 def document(placement: Placement) -> dict[str, object]:
     """The one-shot service ``fetch``, and ``server``.
@@ -18,7 +16,6 @@ def document(placement: Placement) -> dict[str, object]:
     plan = {environment_name("plan"): Block(_literal(dumps(placement)))}
     server: dict[str, object] = {
         "healthcheck": {"start_period": f"{placement.startup.compose_start_period_seconds}s"},
-        "stop_grace_period": f"{_STOP_GRACE_SECONDS}s",
     }
     if placement.gpu is not None:
         gpus = {"driver": "nvidia", "count": placement.gpu.count, "capabilities": ["gpu"]}

@@ -17,6 +17,7 @@ _MANY = 3  # names of a list
 
 _COUNTS = re.compile(r"^\d+/(?P<all>\d+) nodes are available: ", re.IGNORECASE)
 _REST = re.compile(r"\.? *(preemption: .*|no new claims to deallocate.*)$", re.IGNORECASE)
+_ABOUT_GPUS = re.compile(r"\d+ Insufficient nvidia\.com/\S+")
 # What the scheduler's plugins say, and what it is.
 _WORDS: Sequence[tuple[re.Pattern[str], str]] = tuple(
     (re.compile(pattern), words)
@@ -46,6 +47,10 @@ _WORDS: Sequence[tuple[re.Pattern[str], str]] = tuple(
         (
             r"(\d+) node\(s\) had volume node affinity conflict",
             "{0} cannot reach its volume, which is on another node or in another zone",
+        ),
+        (
+            r"(\d+) node\(s\) didn't match pod affinity rules",
+            "{0} are not the one where its volume is in use, by a pod that it has to meet",
         ),
         (
             r"(\d+) node\(s\) didn't find available persistent volumes to bind",
@@ -173,17 +178,21 @@ def plain(message: str) -> str:
     """What is understood of it, translated; else as it is, without what repeats."""
     counts = _COUNTS.match(message)
     reasons = _REST.sub("", message[counts.end() :] if counts else message)
-    found = [
-        words.format(*(group or "?" for group in match.groups()))
-        for pattern, words in _WORDS
-        for match in pattern.finditer(reasons)
-    ]
-    if not found:
-        return f"the scheduler says: {reasons}" if reasons and not _is_about_gpus(reasons) else ""
+    found = []
+    for pattern, words in _WORDS:
+        found += [
+            words.format(*(group or "?" for group in each.groups()))
+            for each in pattern.finditer(reasons)
+        ]
+        reasons = pattern.sub("", reasons)
     nodes = f" of {counts['all']} nodes" if counts else ""
-    return re.sub(r"^(\d+)", rf"\1{nodes}", ", ".join(found))
+    told = re.sub(r"^(\d+)", rf"\1{nodes}", ", ".join(found))
+    rest = ", ".join(each for each in map(_bare, reasons.split(", ")) if each)
+    quoted = f"the scheduler says{' also' if told else ''}: {rest}" if rest else ""
+    return "; ".join(part for part in (told, quoted) if part)
 
 
-def _is_about_gpus(reasons: str) -> bool:
-    """Nothing else: the GPUs are told better."""
-    return bool(re.fullmatch(r"\d+ Insufficient nvidia\.com/\S+", reasons.rstrip(". ")))
+def _bare(reason: str) -> str:
+    """Empty where it is about GPUs: those are told better."""
+    reason = reason.strip(" .,")
+    return "" if _ABOUT_GPUS.fullmatch(reason) else reason

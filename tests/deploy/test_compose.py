@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from gguf_deploy.compose import text
 from gguf_server.models.placement import Placement, loads
-from gguf_server.settings.serve import Settings
 from tests.deploy.placements import (
     ALL,
     COMMIT,
@@ -51,7 +50,6 @@ def test_services_of_a_moe_on_one_gpu() -> None:
                 "GGUF_CACHE_TYPE_V": "q8_0",
             },
             "healthcheck": {"start_period": "1800s"},
-            "stop_grace_period": "45s",
             "deploy": {
                 "resources": {
                     "reservations": {
@@ -87,12 +85,6 @@ def test_the_plan_itself_goes_along(make: Callable[[], Placement]) -> None:
     plan = services(placement)["server"]["environment"]["GGUF_PLAN"]
     assert loads(plan.replace("$$", "$")) == placement
     assert "  GGUF_PLAN: |\n" in text(placement, command=COMMAND), "for people to read"
-
-
-def test_open_requests_are_finished_before_the_container_is_killed() -> None:
-    grace = services(moe_on_l40s())["server"]["stop_grace_period"]
-    settings = Settings()
-    assert int(grace[:-1]) > settings.drain_delay_seconds + settings.drain_grace_seconds
 
 
 def test_the_heading_says_where_the_file_is_from_and_what_to_do_with_it() -> None:

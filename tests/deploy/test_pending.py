@@ -111,6 +111,18 @@ def test_many_takers_are_shortened() -> None:
             "0/4 nodes are available: 1 node(s) were unschedulable, 3 Too many pods.",
             "1 of 4 nodes are cordoned, 3 have as many pods as they may",
         ),
+        (
+            "0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 Too many pods.",
+            "1 of 2 nodes have as many pods as they may",
+        ),
+        (
+            "0/4 nodes are available: 4 node(s) didn't match pod affinity rules.",
+            "4 of 4 nodes are not the one where its volume is in use, by a pod that it has to meet",
+        ),
+        (
+            "0/3 nodes are available: 2 full moons, 1 Too many pods.",
+            "1 of 3 nodes have as many pods as they may; the scheduler says also: 2 full moons",
+        ),
         ('persistentvolumeclaim "models" not found', "there is no volume claim models"),
         (
             "0/1 nodes are available: 1 cannot allocate all claims. preemption: 0/1 nodes are",
