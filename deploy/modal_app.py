@@ -1,7 +1,6 @@
 """gguf-server on Modal: the entry points that people know, on the kit's image. See docs/modal.md.
 
-Bodies run commands of the image. What there is to decide is in the plan: it is read where ``modal``
-is typed, and goes with the settings into the environment of each container.
+Bodies run commands of the image. The plan decides; it is read where ``modal`` is typed.
 """
 
 import contextlib
@@ -22,12 +21,14 @@ REASON = Path("/tmp/reason")  # why the server ended
 SETTINGS = {"GGUF_IMAGE": "", "REGISTRY_SECRET": "", "HF_TOKEN_SECRET": "", "PROXY_AUTH": "on"}
 SETTINGS |= {"API_KEY_SECRET": "gguf-server", "MODELS_VOLUME": "gguf-models", "MAX_CONTAINERS": "1"}
 SETTINGS = {name: os.environ.get(name, default) for name, default in SETTINGS.items()}
+FORMS = {"GGUF_IMAGE": r"\S+", "REGISTRY_SECRET": r"\S*", "MAX_CONTAINERS": r"[1-9]\d*"}
 
 if modal.is_local():
     model = os.environ.get("MODEL_NAME", "")
     path = Path(os.environ.get("MODAL_PLAN") or Path(__file__).with_name("modal_plan.json"))
     try:
         PLAN = json.loads(path.read_text("utf-8"))
+        _ = [PLAN[key] for key in ("startup_timeout", "max_inputs", "environment", "placement")]
         if model not in ("", *PLAN["model_names"]):
             raise ValueError(f"it is for {PLAN['model_names'][0]}, not for MODEL_NAME={model}")
         if unknown := [gpu for gpu in PLAN["resources"]["gpu"] or () if not GPU.fullmatch(gpu)]:
@@ -35,8 +36,8 @@ if modal.is_local():
     except (OSError, ValueError, KeyError, TypeError) as exc:
         make = f"gguf-deploy plan {model or 'ORG/REPO'} --format modal > {path}"
         raise SystemExit(f"modal_app: {path} will not do: {exc}; make one: {make}") from None
-    if not SETTINGS["GGUF_IMAGE"]:
-        raise SystemExit("modal_app: no image; push it and name it: GGUF_IMAGE=REGISTRY/IMAGE:TAG")
+    if bad := [name for name, form in FORMS.items() if not re.fullmatch(form, SETTINGS[name])]:
+        raise SystemExit(f"modal_app: {bad[0]}={SETTINGS[bad[0]]} will not do; see docs/modal.md")
 else:
     PLAN = json.loads(os.environ["MODAL_APP_PLAN"])
     os.environ.pop("PYTHONPATH", None)  # Modal's packages are others than the image's

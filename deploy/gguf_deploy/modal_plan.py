@@ -28,10 +28,11 @@ def document(placement: Placement, others: Sequence[Gpu] = ()) -> str:
     """JSON text. ``others`` would do too, in the same number, when there is none of the chosen.
     Raises ``SettingsError`` for a GPU that Modal does not have.
     """
+    here = placement.model.reference
     placement, cores = _in_volume(placement), _cores(placement)
     plan = {
         "version": placement.version,
-        "model_names": _names(placement.model),
+        "model_names": list(dict.fromkeys([*_names(placement.model), here])),
         "resources": {
             "gpu": _gpus(placement.gpu, others) if placement.gpu else None,
             "cpu": cores,

@@ -1,5 +1,6 @@
 """``scripts/cluster``."""
 
+import os
 import sys
 
 from tests.cluster import images
@@ -24,19 +25,25 @@ def main() -> None:
 def _start() -> None:
     if reason := why_not():
         raise NoCluster(reason)
+    tools = go_tools("kubernetes", "pause")
     cluster = take()
-    cluster.start(go_tools("kubernetes", "pause"), stays=True)
+    cluster.start(tools, stays=True)
     print(cluster.layout.kubeconfig)
 
 
 def _stop() -> None:
+    if os.geteuid():
+        raise NoCluster("only root can have started one")
     for layout in of_checkout(ROOT):
         stop(layout)
 
 
 def _import(names: list[str]) -> None:
     docker = ROOT / "scripts" / "docker"
-    for layout in of_checkout(ROOT):
+    layouts = list(of_checkout(ROOT)) if os.geteuid() == 0 else []
+    if not layouts:
+        raise NoCluster("none of this checkout runs; as root: scripts/cluster start")
+    for layout in layouts:
         for name in names:
             images.import_image(layout, docker, name, name)
 

@@ -124,6 +124,7 @@ def take() -> Cluster:
     for number in range(_CLUSTERS):
         layout = Layout(number)
         if lock := _lock(layout):
+            lock.truncate(0)  # of the one before, whose process may be anybody's by now
             return Cluster(layout, lock)
     raise NoCluster(f"{_CLUSTERS} clusters run on this machine already")
 
@@ -144,7 +145,8 @@ def stop(layout: Layout) -> None:
 
 def _kill(layout: Layout) -> IO[str]:
     """Somebody holds the lock, and it is this process."""
-    os.kill(int(layout.lock.read_text().partition(" ")[0]), signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(layout.lock.read_text().partition(" ")[0]), signal.SIGKILL)
     return _until(partial(_lock, layout), f"cluster {layout.number} ends")
 
 

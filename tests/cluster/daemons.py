@@ -41,6 +41,7 @@ def api_server(layout: Layout) -> Command:
         "--kubelet-preferred-address-types=InternalIP",
         f"--kubelet-client-certificate={layout.certificate}",
         f"--kubelet-client-key={layout.key}",
+        "--anonymous-auth=false",
     ]
 
 
@@ -65,6 +66,7 @@ def _controllers(layout: Layout) -> Command:
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
         f"--cert-dir={layout.state}/controllers",
+        f"--flex-volume-plugin-dir={layout.state}/volume-plugins",
     ]
 
 

@@ -132,7 +132,10 @@ def _mount(layout: Layout) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(value)
         _run("mount", "--bind", str(path), f"/proc/sys/{name}")
-    for directory in ("/var/log", "/var/lib/cni", "/run"):
+    Path("/var/lib/kubelet").mkdir(
+        exist_ok=True
+    )  # there its device plugins are, whatever it is told
+    for directory in ("/var/log", "/var/lib/cni", "/var/lib/kubelet", "/run"):
         if Path(directory).is_dir():
             ours = layout.state / "own" / directory[1:]
             ours.mkdir(parents=True)

@@ -1,6 +1,6 @@
 """Where a cluster keeps what it has, and its addresses.
 
-Addresses are of the range that is reserved for benchmarks (RFC 2544), which no network uses.
+Addresses are of the range that is reserved for benchmarks (RFC 2544), which few networks use.
 """
 
 from dataclasses import dataclass

@@ -55,9 +55,28 @@ def test_gpus_that_modal_does_not_have(plane, make_client) -> None:
     assert plane.record.calls == []
 
 
-def test_no_image(plane, make_client) -> None:
-    line = only_line(make_client().modal("deploy", APP, GGUF_IMAGE=""))
-    assert line == "modal_app: no image; push it and name it: GGUF_IMAGE=REGISTRY/IMAGE:TAG"
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "GGUF_IMAGE=",
+        "MAX_CONTAINERS=0",
+        "MAX_CONTAINERS=",
+        "MAX_CONTAINERS=x",
+        "REGISTRY_SECRET=a b",
+    ],
+)
+def test_a_setting_that_will_not_do(plane, make_client, setting: str) -> None:
+    """0 containers would be no limit to Modal."""
+    name, _, value = setting.partition("=")
+    line = only_line(make_client().modal("deploy", APP, **{name: value}))
+    assert line == f"modal_app: {setting} will not do; see docs/modal.md"
+    assert plane.record.calls == []
+
+
+@pytest.mark.parametrize("key", ["startup_timeout", "max_inputs", "environment", "placement"])
+def test_a_plan_that_lacks_something(plane, make_client, key: str) -> None:
+    client = make_client(moe_on_l40s(), lambda plan: plan.pop(key))
+    assert f"will not do: '{key}'; {MAKE}" in only_line(client.modal("deploy", APP))
     assert plane.record.calls == []
 
 
