@@ -1,7 +1,10 @@
 """Nothing is left of a cluster, however it ends."""
 
+import socket
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,17 @@ time.sleep(3600)
 """
 
 
+@pytest.fixture
+def plugin() -> Iterator[Path]:
+    """What a device plugin of this machine's own kubelet would have there."""
+    path = Path(f"/var/lib/kubelet/device-plugins/gguf-test-{uuid.uuid4().hex[:8]}.sock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        yield path
+    path.unlink(missing_ok=True)
+
+
 def left_of(layout: Layout) -> list[str]:
     cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{layout.cgroup}")]
     links = [path.name for path in Path("/sys/class/net").glob(layout.link)]
@@ -31,8 +45,8 @@ def left_of(layout: Layout) -> list[str]:
 
 
 @pytest.mark.skipif(bool(cluster.why_not()), reason=cluster.why_not())
-def test_a_cluster_ends_with_its_killed_starter_and_is_cleaned_away(
-    kube: Kube, tools: Path
+def test_a_cluster_ends_with_its_killed_starter_and_leaves_the_machine_as_it_was(
+    kube: Kube, tools: Path, plugin: Path
 ) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _STARTER, str(tools)],
@@ -46,6 +60,7 @@ def test_a_cluster_ends_with_its_killed_starter_and_is_cleaned_away(
         nodes = kube.call(tools / "kubectl", "--kubeconfig", layout.kubeconfig, "get", "nodes")
         assert "Ready" in nodes.stdout
         starter.kill()
+    assert plugin.is_socket(), "a kubelet clears away the plugins that it finds"
     kube.until(lambda: layout.link not in left_of(layout), "its network is gone")
     cluster.stop(layout)
     assert left_of(layout) == []

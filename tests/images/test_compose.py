@@ -347,6 +347,20 @@ def test_from_the_server_to_vllm_and_back(project: Project, hub: Hub) -> None:
         assert http.get("/v1/models").json()["data"][0]["id"] == "chat"
 
 
+@pytest.mark.parametrize("meant", [{"API_KEY_FILE": "secrets/api_key"}, {"GGUF_API_KEYS": "a"}])
+def test_vllm_does_not_start_open_where_a_key_is_meant(
+    project: Project, hub: Hub, meant: dict[str, str]
+) -> None:
+    (project.place / "vllm").write_text(FAKE_VLLM)
+    (project.place / "vllm").chmod(0o755)
+    project.override(VLLM_OVERRIDE)
+    project.secret("api_key", "# nobody yet\n")
+    project.environment(**_settings(hub), VLLM_IMAGE=IMAGE, VLLM_MODEL="org/whole", **meant)
+    done = project.run("run", "--rm", "vllm")
+    assert done.returncode == 2
+    assert "vllm: there is no key in API_KEY_FILE; the API would be open" in done.stderr
+
+
 def test_a_gated_model_is_fetched_with_the_token(project: Project, hub: Hub) -> None:
     project.secret("hf_token", "hf_good\n")
     project.environment(
