@@ -41,6 +41,9 @@ _TRY_EMBEDDINGS = ("/v1/embeddings", '{"input": "Why is the sky blue?"}')
 # Time for the last error events to be written once open requests have been ended.
 _FLUSH_SECONDS = 2
 _BACKLOG = 2048
+# Longer than others keep an idle connection (AWS's load balancers 60 s, Google's 600): one that we
+# close while it is used again is an error to its client.
+_IDLE_SECONDS = 620
 # Files, pipes and sockets that are no client's.
 _OWN_DESCRIPTORS = 64
 
@@ -146,6 +149,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=_FLUSH_SECONDS,
             ssl_certfile=settings.tls_cert or None,
             ssl_keyfile=settings.tls_key or None,

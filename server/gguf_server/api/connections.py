@@ -9,9 +9,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 class Connections:
     """Makes uvicorn's connections, with two limits that it has not.
 
-    A client that takes longer than ``patience_seconds`` to send the head of a request, or to make
-    room for what is sent to it, is cut off. When there are more than ``max_connections``, whoever
-    has been idle longest makes room: so a probe still gets in.
+    A client that takes longer than ``patience_seconds`` to send the head of a request that it has
+    begun, or to make room for what is sent to it, is cut off. When there are more than
+    ``max_connections``, whoever has been idle longest makes room: so a probe still gets in.
     """
 
     def __init__(self, *, patience_seconds: float, max_connections: int) -> None:
@@ -24,6 +24,9 @@ class Connections:
 
     def idle(self, connection: "_Connection") -> None:
         self._idle[connection] = None
+
+    def is_idle(self, connection: "_Connection") -> bool:
+        return connection in self._idle
 
     def busy(self, connection: "_Connection") -> None:
         self._idle.pop(connection, None)
@@ -46,13 +49,19 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_head()
+        self._limits.idle(self)
+        self._head_timer = self._abort_later()
         self._limits.make_room(len(self.connections))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_expecting()
         self._stop(self._write_timer)
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is None and self._limits.is_idle(self):
+            self._head_timer = self._abort_later()
+        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         self._stop_expecting()
@@ -61,7 +70,7 @@ class _Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.response_complete:  # else another request came before this one was answered
-            self._expect_head()
+            self._limits.idle(self)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -71,13 +80,10 @@ class _Connection(HttpToolsProtocol):
         super().resume_writing()
         self._stop(self._write_timer)
 
-    def _expect_head(self) -> None:
-        self._limits.idle(self)
-        self._head_timer = self._abort_later()
-
     def _stop_expecting(self) -> None:
         self._limits.busy(self)
         self._stop(self._head_timer)
+        self._head_timer = None
 
     def _abort_later(self) -> asyncio.TimerHandle:
         return self.loop.call_later(self._limits.patience_seconds, self.transport.abort)

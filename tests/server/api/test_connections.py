@@ -58,6 +58,16 @@ async def test_the_second_request_of_a_connection_has_no_more_time_than_the_firs
         await assert_cut_off(reader)
 
 
+async def test_between_two_requests_a_client_may_take_longer_than_for_one():
+    async with serving(FakeEngine(), **IMPATIENT) as server, connected(server) as (reader, writer):
+        for _ in range(2):
+            writer.write(PROBE)
+            assert b" 200 " in await reader.readline()
+            await reader.readuntil(b"}")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 2 * IMPATIENT["patience_seconds"])
+
+
 async def test_two_requests_sent_at_once_are_both_answered():
     async with serving(FakeEngine(), **IMPATIENT) as server, connected(server) as (reader, writer):
         writer.write(PROBE + PROBE)
