@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+import yaml
 
+from gguf_server import __version__
 from tests.charts.nodes import admits, score
-from tests.charts.rendering import Json, render
+from tests.charts.rendering import CHART, Json, render
+from tests.charts.tools import ROOT
 from tests.deploy import kube
 
 MIB = 1 << 20
@@ -203,8 +206,15 @@ def test_the_pod_says_what_it_needs_of_each_gpu() -> None:
 
 
 def test_a_pod_with_gpus_runs_the_image_for_them() -> None:
-    assert render().server["image"] == "gguf-server:cpu"
-    assert render({"gpu": {"count": 1}}).server["image"] == "gguf-server:cuda"
+    assert render().server["image"] == f"gguf-server:{__version__}-cpu"
+    assert render({"gpu": {"count": 1}}).server["image"] == f"gguf-server:{__version__}-cuda"
     assert render({"image": {"tag": "next"}}).server["image"] == "gguf-server:next"
     mirror = {"image": {"digest": "sha256:" + 64 * "0"}, "global": {"imageRegistry": "r.io/m/"}}
     assert render(mirror).server["image"] == "r.io/m/gguf-server@sha256:" + 64 * "0"
+
+
+def test_the_chart_is_of_the_version_that_images_are_tagged_with() -> None:
+    """A tag of the variant alone would move, and going back would run the newer image."""
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
+    script = (ROOT / "scripts" / "images").read_text()
+    assert 'tags+=(--tag "gguf-server:$version-$kind")' in script
