@@ -64,3 +64,25 @@ def test_both_helms_say_the_same() -> None:
 
 def test_nothing_is_left_of_the_templates() -> None:
     assert not re.search(r"<no value>|%!|\{\{", notes({"gpu": {"count": 1}}))
+
+
+@pytest.mark.parametrize(
+    ("claim", "volume", "stays"),
+    [
+        ("10Gi", {"size": "42Gi"}, "10Gi"),
+        ("900Gi", {"size": "1Ti"}, "900Gi"),
+        ("10Gi", {"size": "10Gi"}, ""),
+        ("1Gi", {"size": "1024Mi"}, ""),
+        ("42Gi", {"size": "10Gi"}, ""),
+        ("42Gi", {"size": "10Gi", "grow": True}, ""),
+        ("10Gi", {"size": "42Gi", "grow": True}, ""),
+        ("", {"size": "42Gi"}, ""),
+    ],
+)
+def test_a_claim_that_is_too_small_is_warned_of(claim: str, volume: Json, stays: str) -> None:
+    found = re.sub(r"\s+", " ", notes({"volume": volume}, claim=claim))
+    assert ("WARNING: the claim" in found) is bool(stays)
+    if stays:
+        assert (
+            f"stays at {stays}, and this model with the one before wants {volume['size']}" in found
+        )
