@@ -1,6 +1,5 @@
 """Values of the Helm chart for a ``Placement``; they need no edit."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,10 +9,7 @@ from gguf_deploy.plan_file import plan_file
 from gguf_server.models.placement import PlacedModel, Placement, dumps
 from gguf_server.models.reference import Reference, parse_reference
 
-_MIB, _GIB = 1 << 20, 1 << 30
-_KEPT_REVISIONS = 2  # going back must not need a download
-_DISK_MARGIN = 1.1  # what a file system keeps for itself
-_DISK_REST_BYTES = _GIB  # tokenizers, manifests
+_MIB = 1 << 20
 # Made of the model's reference and its name, and of the number of GPUs.
 _OF_THE_CHART = ("MODEL_NAME", "GGUF_SERVED_MODEL_NAME", "GGUF_DEVICE")
 
@@ -35,15 +31,11 @@ def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, ob
     variables = environment(placement)
     for name in _OF_THE_CHART:
         del variables[name]
-    document: dict[str, object] = {
+    return {
         "model": _model(model),
         "server": {"environment": variables},
         "gpu": _gpu(placement, gpus),
         "resources": {"requests": {"memory": f"{_mib(placement.host.num_bytes)}Mi"}},
-    }
-    if model.commit:  # a file is on somebody's volume already
-        document["volume"] = {"size": f"{volume_gib(model.size_bytes)}Gi"}
-    return document | {
         "startupProbe": {
             "periodSeconds": startup.probe_period_seconds,
             "failureThreshold": startup.probe_failure_threshold,
@@ -102,8 +94,3 @@ def _names(groups: Sequence[Sequence[str]]) -> list[str]:
 
 def _mib(num_bytes: int) -> int:
     return -(-num_bytes // _MIB)
-
-
-def volume_gib(size_bytes: int) -> int:
-    """Room for this model and the one before."""
-    return math.ceil((_KEPT_REVISIONS * size_bytes * _DISK_MARGIN + _DISK_REST_BYTES) / _GIB)

@@ -17,7 +17,7 @@ from gguf_deploy.calibration import (
     VLLM_MEMORY_SHARE,
     VLLM_WEIGHTS_FACTOR,
 )
-from gguf_deploy.helm import GpuLabels, node_labels, volume_gib
+from gguf_deploy.helm import GpuLabels, node_labels
 from gguf_deploy.plan_file import Instead, yaml_file
 from gguf_server.models.placement import PlacedGpu, Startup
 from gguf_server.models.safetensors import Safetensors
@@ -169,7 +169,6 @@ def helm_values(plan: VllmPlan, gpus: Sequence[GpuLabels], command: str) -> str:
             "memoryBytes": plan.needed_bytes,
             "nodeLabels": node_labels(gpus),
         },
-        "volume": {"size": f"{volume_gib(plan.model.size_bytes)}Gi"},
         "startupProbe": {
             "periodSeconds": startup.probe_period_seconds,
             "failureThreshold": startup.probe_failure_threshold,

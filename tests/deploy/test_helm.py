@@ -18,7 +18,6 @@ from tests.deploy.placements import (
 )
 
 COMMAND = "gguf-deploy plan acme/moe-8x3b-gguf --format helm"
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,6 @@ def test_values_of_a_moe_on_one_gpu() -> None:
             },
         },
         "resources": {"requests": {"memory": "1351Mi"}},
-        "volume": {"size": "42Gi"},
         "startupProbe": {"periodSeconds": 10, "failureThreshold": 180},
         "progressDeadlineSeconds": 1800 + 3 * 196 + 900,
         "helmTimeoutSeconds": 1800 + 3 * 196 + 900 + 300,
@@ -69,7 +67,7 @@ def test_without_a_gpu_none_is_asked_for() -> None:
     assert values(dense_on_cpu())["gpu"] == {"count": 0}
 
 
-def test_a_file_has_no_commit_and_no_volume_of_ours() -> None:
+def test_a_file_has_no_commit() -> None:
     found = values(dense_on_cpu())
     assert found["model"] == {
         "name": "/models/$HOME/small: one.gguf",
@@ -78,7 +76,6 @@ def test_a_file_has_no_commit_and_no_volume_of_ours() -> None:
         "servedName": "small: one",
         "sizeBytes": 100_000_000,
     }
-    assert "volume" not in found
 
 
 def test_a_model_is_named_by_its_file_where_the_reference_names_that() -> None:
@@ -92,15 +89,6 @@ def test_the_gpu_that_needs_most_decides() -> None:
     assert isinstance(gpu, dict)
     assert gpu["count"] == 2
     assert gpu["memoryBytes"] == 69_216 * MIB + 4
-
-
-def test_the_volume_holds_two_revisions() -> None:
-    for placement in (moe_on_l40s(), experts_on_cpu_with_two_gpus()):
-        size_bytes = placement.model.size_bytes
-        volume = values(placement)["volume"]
-        assert isinstance(volume, dict)
-        gib = int(volume["size"].removesuffix("Gi"))
-        assert 2 * size_bytes < gib * GIB < 2.3 * size_bytes + 2 * GIB
 
 
 @pytest.mark.parametrize("placement", ALL)

@@ -15,12 +15,14 @@
 {{- if not (or (include "gguf-server.volume.isShared" .) (include "gguf-server.volume.isOfOnePod" .)) }}true{{ end }}
 {{- end }}
 
-{{/* Two revisions: going back must not need a download. */}}
+{{/* Two revisions: going back must not need a download. A pod's own volume is gone with the pod, so it
+     has one. A tenth is what a file system keeps for itself, and 1 GiB is for tokenizers and manifests. */}}
 {{- define "gguf-server.volume.size" -}}
 {{- if .Values.volume.size -}}
 {{- .Values.volume.size }}
 {{- else if gt (int64 .Values.model.sizeBytes) 0 -}}
-{{- divf (addf (mulf 2 1.1 (float64 .Values.model.sizeBytes)) 1073741824) 1073741824 | ceil | int64 }}Gi
+{{- $revisions := ternary 1 2 (eq .Values.volume.type "ephemeral") }}
+{{- divf (addf (mulf $revisions 1.1 (float64 .Values.model.sizeBytes)) 1073741824) 1073741824 | ceil | int64 }}Gi
 {{- else -}}
 50Gi
 {{- end }}
