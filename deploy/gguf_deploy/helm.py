@@ -8,8 +8,12 @@ from gguf_deploy.environment import environment
 from gguf_deploy.plan_file import plan_file
 from gguf_server.models.placement import PlacedModel, Placement, dumps
 from gguf_server.models.reference import Reference, parse_reference
+from gguf_server.settings.declared import environment_name
 
 _MIB = 1 << 20
+# As the server would take of a container's memory.
+_CACHE_SHARE, _MOST_CACHE_BYTES = 4, 4 << 30
+_HOST_CACHE = environment_name("host_cache_bytes")
 # Made of the model's reference and its name, and of the number of GPUs.
 _OF_THE_CHART = ("MODEL_NAME", "GGUF_SERVED_MODEL_NAME", "GGUF_DEVICE")
 
@@ -28,14 +32,19 @@ class GpuLabels(Protocol):
 def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, object]:
     """``gpus`` are all kinds that would do, smallest first."""
     model, startup = placement.model, placement.startup
-    variables = environment(placement)
+    variables, cache_bytes = environment(placement), host_cache_bytes(placement)
     for name in _OF_THE_CHART:
         del variables[name]
     return {
         "model": _model(model),
-        "server": {"environment": variables},
+        "server": {"environment": variables | {_HOST_CACHE: str(cache_bytes)}},
         "gpu": _gpu(placement, gpus),
-        "resources": {"requests": {"memory": f"{_mib(placement.host.num_bytes)}Mi"}},
+        "resources": {
+            "requests": {
+                "cpu": str(placement.gpu.count if placement.gpu else 1),
+                "memory": f"{_mib(placement.host.num_bytes + cache_bytes)}Mi",
+            }
+        },
         "startupProbe": {
             "periodSeconds": startup.probe_period_seconds,
             "failureThreshold": startup.probe_failure_threshold,
@@ -90,6 +99,18 @@ def node_labels(gpus: Sequence[GpuLabels]) -> dict[str, list[str]]:
 
 def _names(groups: Sequence[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
+
+
+def host_cache_bytes(placement: Placement) -> int:
+    """For evicted prefixes. Said here, for a server that is not told takes its share of what the
+    whole node has free, and so more than its pod asked for: then it is the first to be evicted.
+
+    A small model wants little: at most as much as all else that it needs.
+    """
+    needs = (placement.host, *placement.devices)
+    free_bytes = max(0, placement.host.there_bytes - placement.host.num_bytes)
+    needed_bytes = sum(need.num_bytes for need in needs)
+    return min(free_bytes // _CACHE_SHARE, _MOST_CACHE_BYTES, needed_bytes)
 
 
 def _mib(num_bytes: int) -> int:
