@@ -56,7 +56,7 @@ def test_what_is_served_counts_as_used_first(fails: str, calls: list[str], tmp_p
     ],
 )
 def test_where_nothing_stays_it_is_refused(values: Json) -> None:
-    with pytest.raises(Refused, match="leave volume.clean empty"):
+    with pytest.raises(Refused, match=r"leave volume\.clean empty"):
         render(values)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.charts.rendering import COMMIT, Json, environment, render
+from tests.charts.tools import ROOT
 
 VLLM: Json = {
     "engine": "vllm",
@@ -20,7 +21,8 @@ VLLM: Json = {
 def test_it_serves_the_same_name_on_the_same_port() -> None:
     found = render(VLLM)
     server = found.server
-    assert server["image"].startswith("vllm/vllm-openai:v")
+    compose = (ROOT / "deploy" / "compose" / "compose.yaml").read_text()
+    assert f":-{server['image']}}}" in compose, "one version of vLLM everywhere"
     assert server["command"][:2] == ["sh", "-c"]
     assert render(VLLM | {"apiKey": {}}).server["command"] == ["vllm", "serve"]
     assert server["args"] == [

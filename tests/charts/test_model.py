@@ -88,7 +88,7 @@ def test_a_job_fetches_once_for_all_pods_and_they_wait() -> None:
     job = found.one("Job")["spec"]["template"]
     (fetch,) = job["spec"]["containers"]
     assert fetch["command"] == ["gguf-server", "fetch"]
-    assert found.fetch["args"] == ["until gguf-server fetch --offline; do sleep 10; done"]
+    assert "until gguf-server fetch --offline; do" in found.fetch["args"][0]
     service = found.one("Service")["spec"]["selector"]
     assert not service.items() <= job["metadata"]["labels"].items(), "it serves nobody"
 
@@ -180,3 +180,22 @@ def test_a_claim_stays_where_that_is_wanted() -> None:
     found = render({"volume": volume}).one("PersistentVolumeClaim")
     assert found["metadata"]["annotations"] == keep | {"a": "b"}
     assert "annotations" not in render().one("PersistentVolumeClaim")["metadata"]
+
+
+def test_pods_of_one_claim_meet_whichever_release_they_are_of() -> None:
+    def label(claim: str, release: str) -> str:
+        volume = {"type": "existingClaim", "existingClaim": claim}
+        found = render({"volume": volume}, release=release)
+        (term,) = found.pod["affinity"]["podAffinity"][
+            "requiredDuringSchedulingIgnoredDuringExecution"
+        ]
+        assert (
+            term["labelSelector"]["matchLabels"].items()
+            <= found.template["metadata"]["labels"].items()
+        )
+        return str(term["labelSelector"]["matchLabels"]["gguf-server/volume"])
+
+    assert label("models", "one") == label("models", "two") == "models"
+    assert label("models", "one") != label("others", "one")
+    assert len(label("a" * 200, "one")) == 63, "no longer than a label may be"
+    assert label("a" * 200, "one") != label("a" * 201, "one")

@@ -59,7 +59,7 @@ args:
   {{- end }}
 {{- else if .waits }}
 command: [sh, -c]
-args: ["until gguf-server fetch --offline; do sleep 10; done"]
+args: ["trap 'exit 143' TERM; until gguf-server fetch --offline; do sleep 10 & wait $!; done"] # process 1 ends at no signal by itself
 {{- else }}
 command: [gguf-server, fetch]
 {{- end }}
