@@ -93,6 +93,15 @@ def test_shared_gpus_only_where_that_is_wanted() -> None:
     assert admits(pod(8_000, allowShared=True, **sharing), labels(kube.GKE_SHARED))
 
 
+def test_who_asks_for_a_shared_gpu_gets_one_by_its_memory() -> None:
+    """As the device plugin calls them with renameByDefault; the label of the memory stays."""
+    found = pod(8_000, resourceName="nvidia.com/gpu.shared")
+    assert admits(found, labels(kube.SHARED))
+    assert not admits(pod(900_000, resourceName="nvidia.com/gpu.shared"), labels(kube.SHARED))
+    assert found["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu.shared": 1}
+    assert found["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
 def test_a_partition_is_chosen_by_its_own_memory() -> None:
     found = pod(9_000, resourceName="nvidia.com/mig-1g.10gb")
     assert admits(found, labels(kube.MIG_MIXED))

@@ -14,7 +14,7 @@ def ports(rules: list[Json]) -> list[tuple[int, str]]:
     return [(each["port"], each["protocol"]) for rule in rules for each in rule["ports"]]
 
 
-HUB = [(53, "UDP"), (53, "TCP"), (443, "TCP")]
+HUB = [(53, "UDP"), (53, "TCP"), (5353, "UDP"), (5353, "TCP"), (443, "TCP")]
 
 
 @pytest.mark.parametrize(
