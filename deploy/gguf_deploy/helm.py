@@ -57,9 +57,16 @@ def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, ob
 
 def text(placement: Placement, gpus: Sequence[GpuLabels] = (), *, command: str) -> str:
     """A values file. ``command`` is what was typed to make it."""
-    timeout = f"--timeout {placement.startup.helm_timeout_seconds}s"
-    how = f"Install: helm install NAME charts/gguf-server --values THIS_FILE {timeout}"
-    return plan_file(placement, command, [how], values(placement, gpus))
+    how = how_to_install(placement.startup.helm_timeout_seconds)
+    return plan_file(placement, command, how, values(placement, gpus))
+
+
+def how_to_install(timeout_seconds: int) -> list[str]:
+    timeout = f"--timeout {timeout_seconds}s"
+    return [
+        f"Install: helm install NAME charts/gguf-server --values THIS_FILE {timeout}",
+        "What is yours (image.repository, secrets) is in a file of its own: --values site.yaml",
+    ]
 
 
 def _model(model: PlacedModel) -> dict[str, object]:

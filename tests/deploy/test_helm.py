@@ -167,6 +167,7 @@ def test_the_heading_says_where_the_file_is_from_and_what_to_do_with_it() -> Non
         f"# Model: acme/moe-8x3b-gguf@{COMMIT}:Q8_0 (19.6 GB; commit {COMMIT})",
         "# For 1 x L40S; llama.cpp 0.3.36 counts: CUDA0 24.0 GB of 48.3 GB, host 1.4 GB of 67.1 GB",
         "# Install: helm install NAME charts/gguf-server --values THIS_FILE --timeout 3588s",
+        "# What is yours (image.repository, secrets) is in a file of its own: --values site.yaml",
     ]
 
 
