@@ -1,6 +1,5 @@
 """Values of the Helm chart for a ``Placement``; they need no edit."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,11 +8,12 @@ from gguf_deploy.environment import environment
 from gguf_deploy.plan_file import plan_file
 from gguf_server.models.placement import PlacedModel, Placement, dumps
 from gguf_server.models.reference import Reference, parse_reference
+from gguf_server.settings.declared import environment_name
 
-_MIB, _GIB = 1 << 20, 1 << 30
-_KEPT_REVISIONS = 2  # going back must not need a download
-_DISK_MARGIN = 1.1  # what a file system keeps for itself
-_DISK_REST_BYTES = _GIB  # tokenizers, manifests
+_MIB = 1 << 20
+# As the server would take of a container's memory.
+_CACHE_SHARE, _MOST_CACHE_BYTES = 4, 4 << 30
+_HOST_CACHE = environment_name("host_cache_bytes")
 # Made of the model's reference and its name, and of the number of GPUs.
 _OF_THE_CHART = ("MODEL_NAME", "GGUF_SERVED_MODEL_NAME", "GGUF_DEVICE")
 
@@ -32,18 +32,19 @@ class GpuLabels(Protocol):
 def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, object]:
     """``gpus`` are all kinds that would do, smallest first."""
     model, startup = placement.model, placement.startup
-    variables = environment(placement)
+    variables, cache_bytes = environment(placement), host_cache_bytes(placement)
     for name in _OF_THE_CHART:
         del variables[name]
-    document: dict[str, object] = {
+    return {
         "model": _model(model),
-        "server": {"environment": variables},
+        "server": {"environment": variables | {_HOST_CACHE: str(cache_bytes)}},
         "gpu": _gpu(placement, gpus),
-        "resources": {"requests": {"memory": f"{_mib(placement.host.num_bytes)}Mi"}},
-    }
-    if model.commit:  # a file is on somebody's volume already
-        document["volume"] = {"size": f"{volume_gib(model.size_bytes)}Gi"}
-    return document | {
+        "resources": {
+            "requests": {
+                "cpu": str(placement.gpu.count if placement.gpu else 1),
+                "memory": f"{_mib(placement.host.num_bytes + cache_bytes)}Mi",
+            }
+        },
         "startupProbe": {
             "periodSeconds": startup.probe_period_seconds,
             "failureThreshold": startup.probe_failure_threshold,
@@ -56,9 +57,16 @@ def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, ob
 
 def text(placement: Placement, gpus: Sequence[GpuLabels] = (), *, command: str) -> str:
     """A values file. ``command`` is what was typed to make it."""
-    timeout = f"--timeout {placement.startup.helm_timeout_seconds}s"
-    how = f"Install: helm install NAME charts/gguf-server --values THIS_FILE {timeout}"
-    return plan_file(placement, command, [how], values(placement, gpus))
+    how = how_to_install(placement.startup.helm_timeout_seconds)
+    return plan_file(placement, command, how, values(placement, gpus))
+
+
+def how_to_install(timeout_seconds: int) -> list[str]:
+    timeout = f"--timeout {timeout_seconds}s"
+    return [
+        f"Install: helm install NAME charts/gguf-server --values THIS_FILE {timeout}",
+        "What is yours (image.repository, secrets) is in a file of its own: --values site.yaml",
+    ]
 
 
 def _model(model: PlacedModel) -> dict[str, object]:
@@ -100,10 +108,17 @@ def _names(groups: Sequence[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
 
 
+def host_cache_bytes(placement: Placement) -> int:
+    """For evicted prefixes. Said here, for a server that is not told takes its share of what the
+    whole node has free, and so more than its pod asked for: then it is the first to be evicted.
+
+    A small model wants little: at most as much as all else that it needs.
+    """
+    needs = (placement.host, *placement.devices)
+    free_bytes = max(0, placement.host.there_bytes - placement.host.num_bytes)
+    needed_bytes = sum(need.num_bytes for need in needs)
+    return min(free_bytes // _CACHE_SHARE, _MOST_CACHE_BYTES, needed_bytes)
+
+
 def _mib(num_bytes: int) -> int:
     return -(-num_bytes // _MIB)
-
-
-def volume_gib(size_bytes: int) -> int:
-    """Room for this model and the one before."""
-    return math.ceil((_KEPT_REVISIONS * size_bytes * _DISK_MARGIN + _DISK_REST_BYTES) / _GIB)

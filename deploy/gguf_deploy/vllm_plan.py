@@ -17,7 +17,7 @@ from gguf_deploy.calibration import (
     VLLM_MEMORY_SHARE,
     VLLM_WEIGHTS_FACTOR,
 )
-from gguf_deploy.helm import GpuLabels, node_labels, volume_gib
+from gguf_deploy.helm import GpuLabels, how_to_install, node_labels
 from gguf_deploy.plan_file import Instead, yaml_file
 from gguf_server.models.placement import PlacedGpu, Startup
 from gguf_server.models.safetensors import Safetensors
@@ -153,8 +153,7 @@ def as_json(plan: VllmPlan) -> str:
 def helm_values(plan: VllmPlan, gpus: Sequence[GpuLabels], command: str) -> str:
     """``gpus`` are all kinds that would do."""
     startup = plan.startup
-    timeout = f"--timeout {startup.helm_timeout_seconds}s"
-    how = f"Install: helm install NAME charts/gguf-server --values THIS_FILE {timeout}"
+    how = how_to_install(startup.helm_timeout_seconds)
     document: dict[str, object] = {
         "engine": plan.engine,
         "model": {
@@ -169,7 +168,6 @@ def helm_values(plan: VllmPlan, gpus: Sequence[GpuLabels], command: str) -> str:
             "memoryBytes": plan.needed_bytes,
             "nodeLabels": node_labels(gpus),
         },
-        "volume": {"size": f"{volume_gib(plan.model.size_bytes)}Gi"},
         "startupProbe": {
             "periodSeconds": startup.probe_period_seconds,
             "failureThreshold": startup.probe_failure_threshold,
@@ -177,7 +175,7 @@ def helm_values(plan: VllmPlan, gpus: Sequence[GpuLabels], command: str) -> str:
         "progressDeadlineSeconds": startup.progress_deadline_seconds,
         "helmTimeoutSeconds": startup.helm_timeout_seconds,
     }
-    return yaml_file([f"Made by: {command}", *_about(plan), how], document)
+    return yaml_file([f"Made by: {command}", *_about(plan), *how], document)
 
 
 def compose_override(plan: VllmPlan, command: str) -> str:

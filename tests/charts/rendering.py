@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -88,8 +89,11 @@ def render(
     return Rendered([each for each in yaml.safe_load_all(text) if each])
 
 
-def notes(values: Json | None = None, helm_version: str = "4") -> str:
-    """``helm template`` leaves them out, and ``install`` may ask a cluster: so as an object."""
+def notes(values: Json | None = None, helm_version: str = "4", claim: str = "") -> str:
+    """``helm template`` leaves them out, and ``install`` may ask a cluster: so as an object.
+
+    ``claim`` is the size of a claim that the cluster is said to have.
+    """
     given = values or {}
     given = given | {"model": MODEL | given.get("model", {})}
     with tempfile.TemporaryDirectory() as there:
@@ -98,10 +102,21 @@ def notes(values: Json | None = None, helm_version: str = "4") -> str:
         content = (CHART / "templates" / "NOTES.txt").read_text()
         (chart / "templates" / "_notes.tpl").write_text(_DEFINED.format(content))
         (chart / "templates" / "notes.yaml").write_text(_AS_OBJECT)
+        if claim:
+            _answer(chart / "templates" / "_volume.tpl", claim)
         command = ["template", NAME, str(chart), "--show-only", "templates/notes.yaml"]
         found = _helm([*command, "--values", "-"], json.dumps(given), helm_version)
     text: str = yaml.safe_load(found)["notes"]
     return text
+
+
+def _answer(file: Path, claim: str) -> None:
+    """What the cluster would: ``helm template`` has none to ask."""
+    text, storage = file.read_text(), f'(dict "storage" {json.dumps(claim)})'
+    answer = f'(dict "spec" (dict "resources" (dict "requests" {storage})))'
+    changed = re.sub(r'lookup "v1" "PersistentVolumeClaim" .*?(?= }})', answer, text)
+    assert changed != text
+    file.write_text(changed)
 
 
 def environment(container: Json) -> dict[str, Any]:

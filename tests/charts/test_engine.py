@@ -1,5 +1,6 @@
 """The way back to vLLM: another engine behind the same service."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.charts.rendering import COMMIT, Json, environment, render
+from tests.charts.tools import ROOT
 
 VLLM: Json = {
     "engine": "vllm",
@@ -19,8 +21,10 @@ VLLM: Json = {
 def test_it_serves_the_same_name_on_the_same_port() -> None:
     found = render(VLLM)
     server = found.server
-    assert server["image"] == "vllm/vllm-openai:v0.11.0"
-    assert server["command"] == ["vllm", "serve"]
+    compose = (ROOT / "deploy" / "compose" / "compose.yaml").read_text()
+    assert f":-{server['image']}}}" in compose, "one version of vLLM everywhere"
+    assert server["command"][:2] == ["sh", "-c"]
+    assert render(VLLM | {"apiKey": {}}).server["command"] == ["vllm", "serve"]
     assert server["args"] == [
         "org/safetensors",
         "--port=8000",
@@ -40,11 +44,41 @@ def test_its_probes_are_its_own() -> None:
 
 
 def test_it_has_its_key_and_its_own_words_for_offline() -> None:
-    found = environment(render(VLLM).server)
-    key = {"secretKeyRef": {"name": "keys", "key": "api-keys"}}
-    assert found["VLLM_API_KEY"] == key
+    rendered = render(VLLM)
+    found = environment(rendered.server)
+    mounts = {each["name"]: each["mountPath"] for each in rendered.server["volumeMounts"]}
+    assert found["KEY_FILE"] == f"{mounts['api-keys']}/api-keys"
+    (volume,) = (each for each in rendered.pod["volumes"] if each["name"] == "api-keys")
+    assert volume["secret"]["secretName"] == "keys"
+    assert "VLLM_API_KEY" not in found, "of several lines it would be one key that nobody has"
     assert found["HF_HUB_OFFLINE"] == "1"
     assert not [name for name in found if name.startswith("GGUF_")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [("one", "one"), ("one\n", "one"), ("# of the team\n\n  one \r\ntwo\n", "one"), ("#\n", None)],
+)
+def test_its_key_is_the_first_of_the_file(keys: str, key: str | None, tmp_path: Path) -> None:
+    """As the pod runs it, with a stub for vllm. Without a key nobody is let in, rather than all."""
+    stub = tmp_path / "vllm"
+    stub.write_text('#!/bin/sh\nprintf "[%s]" "$VLLM_API_KEY" "$@"\n')
+    stub.chmod(0o755)
+    (tmp_path / "keys").write_text(keys)
+    server = render(VLLM).server
+    done = subprocess.run(
+        [*server["command"], *server["args"]],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "KEY_FILE": str(tmp_path / "keys")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if key is None:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"{tmp_path}/keys has no key: write one on a line\n"
+    else:
+        words = [key, "serve", *server["args"]]
+        assert done.stdout == "".join(f"[{each}]" for each in words), done.stderr
 
 
 def test_a_pod_that_ends_is_asked_no_more_before_it_stops() -> None:

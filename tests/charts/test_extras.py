@@ -2,6 +2,7 @@
 
 import pytest
 
+from gguf_server import __version__
 from tests.charts.rendering import CHART, Json, Rendered, render
 
 SECURITY: Json = {"securityContext": {}}
@@ -74,7 +75,8 @@ def test_registries_and_their_secrets() -> None:
     pods = [found.pod, found.one("Job")["spec"]["template"]["spec"], found.one("Pod")["spec"]]
     for pod in pods:
         assert pod["imagePullSecrets"] == names
-        assert {each["image"] for each in pod["containers"]} == {"r.io/gguf-server:cpu"}
+        images = {each["image"] for each in pod["containers"]}
+        assert images == {f"r.io/gguf-server:{__version__}-cpu"}
 
 
 def test_a_service_account_of_the_user_s() -> None:

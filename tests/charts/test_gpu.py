@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+import yaml
 
+from gguf_server import __version__
 from tests.charts.nodes import admits, score
-from tests.charts.rendering import Json, render
+from tests.charts.rendering import CHART, Json, render
 from tests.deploy import kube
 
 MIB = 1 << 20
@@ -88,6 +90,15 @@ def test_shared_gpus_only_where_that_is_wanted() -> None:
     sharing = {"nodeLabels": {"gke": ["nvidia-tesla-t4"]}}
     assert not admits(pod(8_000, **sharing), labels(kube.GKE_SHARED))
     assert admits(pod(8_000, allowShared=True, **sharing), labels(kube.GKE_SHARED))
+
+
+def test_who_asks_for_a_shared_gpu_gets_one_by_its_memory() -> None:
+    """As the device plugin calls them with renameByDefault; the label of the memory stays."""
+    found = pod(8_000, resourceName="nvidia.com/gpu.shared")
+    assert admits(found, labels(kube.SHARED))
+    assert not admits(pod(900_000, resourceName="nvidia.com/gpu.shared"), labels(kube.SHARED))
+    assert found["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu.shared": 1}
+    assert found["tolerations"][0]["key"] == "nvidia.com/gpu"
 
 
 def test_a_partition_is_chosen_by_its_own_memory() -> None:
@@ -203,8 +214,13 @@ def test_the_pod_says_what_it_needs_of_each_gpu() -> None:
 
 
 def test_a_pod_with_gpus_runs_the_image_for_them() -> None:
-    assert render().server["image"] == "gguf-server:cpu"
-    assert render({"gpu": {"count": 1}}).server["image"] == "gguf-server:cuda"
+    assert render().server["image"] == f"gguf-server:{__version__}-cpu"
+    assert render({"gpu": {"count": 1}}).server["image"] == f"gguf-server:{__version__}-cuda"
     assert render({"image": {"tag": "next"}}).server["image"] == "gguf-server:next"
     mirror = {"image": {"digest": "sha256:" + 64 * "0"}, "global": {"imageRegistry": "r.io/m/"}}
     assert render(mirror).server["image"] == "r.io/m/gguf-server@sha256:" + 64 * "0"
+
+
+def test_the_chart_is_of_the_version_that_images_are_tagged_with() -> None:
+    """A tag of the variant alone would move, and going back would run the newer image."""
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__

@@ -116,6 +116,7 @@ def test_the_queue_decides_how_many_pods_there_are(kind: str) -> None:
         assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (2, 5)
         (trigger,) = spec["triggers"]
         query = trigger["metadata"]["query"]
+        assert trigger["metadata"]["ignoreNullValues"] == "false", "or silence is an empty queue"
         parse(query)
         assert query.startswith("sum(gguf_server_num_requests_waiting{")
         assert f'namespace="{NAMESPACE}"' in query
@@ -138,3 +139,17 @@ def test_pods_are_known_by_their_names(pod: str, is_ours: bool) -> None:
     """Matchers of Prometheus are anchored at both ends."""
     (pattern,) = set(re.findall(r'pod=~"([^"]+)"', rules()[1]["expr"]))
     assert bool(re.fullmatch(pattern, pod)) is is_ours
+
+
+@pytest.mark.parametrize("length", range(40, 64))
+@pytest.mark.parametrize("digest", ["5d4f9c7b", "5d4f9c7b6d"])
+def test_pods_are_known_however_kubernetes_cuts_a_long_name(length: int, digest: str) -> None:
+    """As its SimpleNameGenerator does: 58 characters of the base, and 5 more."""
+    fullname = "a" * length
+    found = render(RULES | {"fullnameOverride": fullname, "fetch": {"prefetch": True}})
+    (group,) = found.one("PrometheusRule")["spec"]["groups"]
+    (pattern,) = set(re.findall(r'pod=~"([^"]+)"', group["rules"][1]["expr"]))
+    assert re.fullmatch(pattern, f"{fullname}-{digest}-"[:58] + "x2x2x")
+    assert not re.fullmatch(pattern, found.one("Pod")["metadata"]["name"])
+    job = found.one("Job")["metadata"]["name"]
+    assert not re.fullmatch(pattern, f"{job}-"[:58] + "x2x2x")

@@ -14,7 +14,7 @@ def ports(rules: list[Json]) -> list[tuple[int, str]]:
     return [(each["port"], each["protocol"]) for rule in rules for each in rule["ports"]]
 
 
-HUB = [(53, "UDP"), (53, "TCP"), (443, "TCP")]
+HUB = [(53, "UDP"), (53, "TCP"), (5353, "UDP"), (5353, "TCP"), (443, "TCP")]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,24 @@ def test_an_ingress_and_a_route_lead_to_the_service() -> None:
         for path in rule["http"]["paths"]
     ]
     assert places == [
-        ("a.b", "/", FULLNAME),
+        ("a.b", "/v1", FULLNAME),
         ("c.d", "/v1", FULLNAME),
         ("c.d", "/health", FULLNAME),
     ]
     (rule,) = found.one("HTTPRoute")["spec"]["rules"]
     assert rule["backendRefs"] == [{"name": FULLNAME, "port": 80}]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/v1"}}]
     assert rule["timeouts"] == {"request": "0s"}, "a stream has no end that is known"
+
+
+def test_a_gateway_without_timeouts_is_told_none() -> None:
+    route = {"enabled": True, "parentRefs": [{"name": "g"}], "requestTimeout": ""}
+    (rule,) = render({"httpRoute": route}).one("HTTPRoute")["spec"]["rules"]
+    assert "timeouts" not in rule
+
+
+def test_a_load_balancer_may_be_for_some_addresses_only() -> None:
+    service = {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0/8"]}
+    found = render({"service": service}).one("Service")["spec"]
+    assert found["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    assert "loadBalancerSourceRanges" not in render().one("Service")["spec"]

@@ -1,5 +1,12 @@
 """How long a pod may take: the plan's numbers, the same without a plan, or safe ones."""
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from gguf_deploy import helm
@@ -69,3 +76,38 @@ def test_requests_may_finish_before_a_pod_is_killed() -> None:
     variables = environment(found.server)
     assert variables["GGUF_DRAIN_DELAY_SECONDS"] == "5"
     assert variables["GGUF_DRAIN_GRACE_SECONDS"] == "300"
+
+
+WAITS = {
+    "gguf-server": "#!/bin/sh\necho asked\nexit 1\n",
+    "huggingface_hub.py": """
+def snapshot_download(*_, **__):
+    print("asked", flush=True)
+    raise FileNotFoundError("nothing")
+""",
+}
+
+
+@pytest.mark.parametrize("engine", ["llama-cpp", "vllm"])
+def test_what_waits_for_the_model_ends_when_its_pod_does(engine: str, tmp_path: Path) -> None:
+    """As process 1 it must ask for the signal itself, or each such pod ends by SIGKILL."""
+    for name, content in WAITS.items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    values = {"engine": engine, "gpu": {"count": 1}, "fetch": {"prefetch": True}}
+    fetch = render(values).fetch
+    command = [*fetch["command"], *fetch["args"]]
+    there = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MODEL_NAME": "m", "MODEL_REVISION": ""}
+    if engine == "vllm":
+        command[0], there["PYTHONPATH"] = sys.executable, str(tmp_path)
+    with subprocess.Popen(
+        command, env=there, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "asked\n"
+            process.terminate()
+            assert process.wait(timeout=5) == 143, "by a handler: as process 1 there is no other"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

@@ -207,6 +207,15 @@ def test_the_documentation_names_values_that_there_are() -> None:
     assert named <= set(paths(VALUES)) | tables
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/kubernetes.md"])
+def test_what_is_printed_keeps_the_registry_and_the_secrets(page: str) -> None:
+    """An upgrade without them would fall back to an image that no node has, and to no key."""
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    lines = re.findall(r"^ *helm (?:install|upgrade|template) .*", text, re.MULTILINE)
+    assert lines
+    assert all("--values site.yaml" in line for line in lines), lines
+
+
 @pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
 def test_each_shape_renders(file) -> None:
     assert render({}, file).one("Deployment")

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gguf_server import __version__
 from tests.cluster import bad_loads, images
 from tests.cluster.cluster import ROOT, go_tools, take, why_not
 from tests.cluster.kube import Kube, Release
 from tests.cluster.smol import smol_hub
 from tests.hub.server import Hub
 
-TAG = "cpu"
+TAG = f"{__version__}-cpu"  # the chart's default
 NEXT_TAG = "next"  # the same image by another name: another version, as far as Kubernetes knows
 _EXISTING = os.environ.get("GGUF_TEST_KUBECONFIG", "")
 _LONGEST_SECONDS = 1800.0  # of the first test, before which everything is built

@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from gguf_deploy.environment import environment
-from gguf_deploy.helm import text, values
-from gguf_server.models.placement import dumps, loads
+from gguf_deploy.helm import host_cache_bytes, text, values
+from gguf_server.engine.host_memory import HostMemory, cache_bytes
+from gguf_server.models.placement import Placement, dumps, loads
+from gguf_server.settings.serve import Settings
 from tests.deploy.placements import (
     ALL,
     COMMIT,
@@ -18,7 +20,6 @@ from tests.deploy.placements import (
 )
 
 COMMAND = "gguf-deploy plan acme/moe-8x3b-gguf --format helm"
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def test_values_of_a_moe_on_one_gpu() -> None:
                 "GGUF_CONTEXT": "8192",
                 "GGUF_CACHE_TYPE_K": "q8_0",
                 "GGUF_CACHE_TYPE_V": "q8_0",
+                "GGUF_HOST_CACHE_BYTES": str(4 << 30),
             }
         },
         "gpu": {
@@ -56,8 +58,7 @@ def test_values_of_a_moe_on_one_gpu() -> None:
                 "aks": ["h100"],
             },
         },
-        "resources": {"requests": {"memory": "1351Mi"}},
-        "volume": {"size": "42Gi"},
+        "resources": {"requests": {"cpu": "1", "memory": f"{1351 + 4096}Mi"}},
         "startupProbe": {"periodSeconds": 10, "failureThreshold": 180},
         "progressDeadlineSeconds": 1800 + 3 * 196 + 900,
         "helmTimeoutSeconds": 1800 + 3 * 196 + 900 + 300,
@@ -69,7 +70,7 @@ def test_without_a_gpu_none_is_asked_for() -> None:
     assert values(dense_on_cpu())["gpu"] == {"count": 0}
 
 
-def test_a_file_has_no_commit_and_no_volume_of_ours() -> None:
+def test_a_file_has_no_commit() -> None:
     found = values(dense_on_cpu())
     assert found["model"] == {
         "name": "/models/$HOME/small: one.gguf",
@@ -78,7 +79,6 @@ def test_a_file_has_no_commit_and_no_volume_of_ours() -> None:
         "servedName": "small: one",
         "sizeBytes": 100_000_000,
     }
-    assert "volume" not in found
 
 
 def test_a_model_is_named_by_its_file_where_the_reference_names_that() -> None:
@@ -92,15 +92,6 @@ def test_the_gpu_that_needs_most_decides() -> None:
     assert isinstance(gpu, dict)
     assert gpu["count"] == 2
     assert gpu["memoryBytes"] == 69_216 * MIB + 4
-
-
-def test_the_volume_holds_two_revisions() -> None:
-    for placement in (moe_on_l40s(), experts_on_cpu_with_two_gpus()):
-        size_bytes = placement.model.size_bytes
-        volume = values(placement)["volume"]
-        assert isinstance(volume, dict)
-        gib = int(volume["size"].removesuffix("Gi"))
-        assert 2 * size_bytes < gib * GIB < 2.3 * size_bytes + 2 * GIB
 
 
 @pytest.mark.parametrize("placement", ALL)
@@ -118,7 +109,37 @@ def test_variables_are_text_and_the_chart_s_own_are_not_among_them(placement) ->
     assert own < set(expected)
     assert found["server"]["environment"] == {
         name: value for name, value in expected.items() if name not in own
-    }
+    } | {"GGUF_HOST_CACHE_BYTES": str(host_cache_bytes(placement()))}
+
+
+@pytest.mark.parametrize("placement", ALL)
+def test_a_pod_asks_for_all_the_memory_that_it_will_take(placement) -> None:
+    """The prefix cache, too: by the server's own reading of what it is told."""
+    found = yaml.safe_load(text(placement(), command=COMMAND))
+    cache_bytes = Settings.read({}, found["server"]["environment"]).host_cache_bytes
+    asked = int(found["resources"]["requests"]["memory"].removesuffix("Mi")) * MIB
+    host = placement().host
+    assert 0 <= asked - host.num_bytes - cache_bytes < MIB
+    assert asked <= host.there_bytes
+    assert 0 < cache_bytes <= cache_bytes_of_the_server(host.there_bytes)
+
+
+def cache_bytes_of_the_server(free_bytes: int) -> int:
+    return cache_bytes(-1, HostMemory(free_bytes))
+
+
+def test_a_small_model_keeps_no_large_cache() -> None:
+    placement = dense_on_cpu()
+    assert host_cache_bytes(placement) == placement.host.num_bytes
+
+
+def test_each_gpu_has_a_core_that_feeds_it() -> None:
+    def cores(placement: Placement) -> str:
+        found = yaml.safe_load(text(placement, command=COMMAND))
+        return str(found["resources"]["requests"]["cpu"])
+
+    assert cores(experts_on_cpu_with_two_gpus()) == "2"
+    assert cores(dense_on_cpu()) == "1"
 
 
 @pytest.mark.parametrize("placement", ALL)
@@ -146,6 +167,7 @@ def test_the_heading_says_where_the_file_is_from_and_what_to_do_with_it() -> Non
         f"# Model: acme/moe-8x3b-gguf@{COMMIT}:Q8_0 (19.6 GB; commit {COMMIT})",
         "# For 1 x L40S; llama.cpp 0.3.36 counts: CUDA0 24.0 GB of 48.3 GB, host 1.4 GB of 67.1 GB",
         "# Install: helm install NAME charts/gguf-server --values THIS_FILE --timeout 3588s",
+        "# What is yours (image.repository, secrets) is in a file of its own: --values site.yaml",
     ]
 
 

@@ -81,7 +81,7 @@ def test_values_for_helm_choose_the_engine_and_pin_the_commit() -> None:
     assert values["server"] == {"extraArgs": ["--max-model-len=4096", "--max-num-seqs=8"]}
     assert (values["gpu"]["count"], values["gpu"]["name"]) == (1, "L40S")
     assert "nvidia-l4" in values["gpu"]["nodeLabels"]["gke"]
-    assert values["volume"] == {"size": "34Gi"}
+    assert "volume" not in values, "the chart follows model.sizeBytes"
     assert "an estimate, not measured" in text
 
 

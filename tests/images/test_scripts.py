@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gguf_server import __version__
 from tests.images.conftest import ROOT
 
 SCRIPTS = ROOT / "scripts"
@@ -187,3 +188,39 @@ def test_a_wheel_of_a_newer_system_is_refused_with_the_reason(
     )
     assert done.returncode == status
     assert ("newer than Debian 12" in done.stderr) == bool(status)
+
+
+ENGINE = """#!/bin/sh
+case $1 in
+  --which) echo "$0" ;;
+  build) echo "$@" ;;
+  image) echo 100 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("tag", "tags"),
+    [
+        ("", ["gguf-server:cpu", f"gguf-server:{__version__}-cpu"]),
+        ("r.io/mine:1", ["r.io/mine:1"]),
+    ],
+)
+def test_an_image_has_the_tag_that_the_chart_asks_for(
+    tag: str, tags: list[str], tmp_path: Path
+) -> None:
+    """By the script itself, where everything that it calls is a stub."""
+    for name in ("base-image", "build-wheel", "apt-mirror"):
+        put(tmp_path / "scripts", name)
+    put(tmp_path / "scripts", "docker").write_text(ENGINE)
+    for file in ("scripts/images", "server/gguf_server/__init__.py", "images/server/sizes"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    (tmp_path / "build" / "images").mkdir(parents=True)
+    environ = {**os.environ, "TAG": tag}
+    script = [str(tmp_path / "scripts" / "images"), "cpu"]
+    done = subprocess.run(script, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    words = (tmp_path / "build" / "images" / "cpu.log").read_text().split()
+    given = [words[i + 1] for i, word in enumerate(words) if word == "--tag"]
+    assert given == tags

@@ -1,6 +1,7 @@
 """Gets a safetensors repository for vLLM; with an argument it waits until another one has."""
 
 import os
+import signal
 import sys
 import time
 
@@ -10,6 +11,8 @@ WAITS = len(sys.argv) > 1
 # The same weights in other formats.
 OTHERS = ["*.bin", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.pt", "*.pth", "original/*"]
 
+# As process 1 it would not end at the signal.
+signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
 while True:
     try:
         snapshot_download(

@@ -65,10 +65,9 @@
   value: "1"
 - name: HF_HUB_OFFLINE # what fetch brought is what is served
   value: "1"
-{{- with .Values.apiKey.existingSecret }}
-- name: VLLM_API_KEY # the first line's is the only one it knows
-  valueFrom:
-    secretKeyRef: {name: {{ . }}, key: {{ $.Values.apiKey.key }}}
+{{- if .Values.apiKey.existingSecret }}
+- name: KEY_FILE # of files/vllm.sh
+  value: /etc/gguf-server/keys/{{ .Values.apiKey.key }}
 {{- end }}
 {{- end }}
 

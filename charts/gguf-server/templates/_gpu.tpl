@@ -17,9 +17,19 @@
 {{- if and (include "gguf-server.gpu.isDevicePlugin" .) .Values.gpu.chooseNodes (gt (int64 .Values.gpu.memoryBytes) 0) (hasPrefix "nvidia.com/" .Values.gpu.resourceName) }}true{{ end }}
 {{- end }}
 
+{{/* A MIG partition has a memory label of its own. */}}
+{{- define "gguf-server.gpu.isPartition" -}}
+{{- if hasPrefix "nvidia.com/mig-" .Values.gpu.resourceName }}true{{ end }}
+{{- end }}
+
+{{/* Who asks for nvidia.com/gpu.shared wants no other. */}}
+{{- define "gguf-server.gpu.mayBeShared" -}}
+{{- if or .Values.gpu.allowShared (hasSuffix ".shared" .Values.gpu.resourceName) }}true{{ end }}
+{{- end }}
+
 {{/* Labels with the MiB of one GPU (or partition): NVIDIA's feature discovery, Karpenter, EKS. */}}
 {{- define "gguf-server.gpu.memoryLabels" -}}
-{{- if eq .Values.gpu.resourceName "nvidia.com/gpu" }}
+{{- if not (include "gguf-server.gpu.isPartition" .) }}
 - nvidia.com/gpu.memory
 - karpenter.k8s.aws/instance-gpu-memory
 - eks.amazonaws.com/instance-gpu-memory
@@ -31,13 +41,13 @@
 {{/* Terms are alternatives: a node that is yet to be started has only its provider's labels. */}}
 {{- define "gguf-server.gpu.requiredTerms" -}}
 {{- $above := sub (include "gguf-server.gpu.mebibytes" . | int64) 1 | toString | quote }}
-{{- if ne $.Values.gpu.resourceName "nvidia.com/gpu" }}
+{{- if include "gguf-server.gpu.isPartition" . }}
 - matchExpressions:
     - {key: {{ $.Values.gpu.resourceName }}.memory, operator: Gt, values: [{{ $above }}]}
 {{- else }}
 - matchExpressions:
     - {key: nvidia.com/gpu.memory, operator: Gt, values: [{{ $above }}]}
-    {{- if not $.Values.gpu.allowShared }}
+    {{- if not (include "gguf-server.gpu.mayBeShared" $) }}
     - {key: nvidia.com/gpu.sharing-strategy, operator: NotIn, values: [time-slicing, mps]}
     {{- end }}
 {{- range $prefix := list "karpenter.k8s.aws" "eks.amazonaws.com" }}
@@ -51,7 +61,7 @@
 - matchExpressions:
     - {key: cloud.google.com/gke-accelerator, operator: In, values: {{ toJson . }}}
     - {key: cloud.google.com/gke-gpu-partition-size, operator: DoesNotExist}
-    {{- if not $.Values.gpu.allowShared }}
+    {{- if not (include "gguf-server.gpu.mayBeShared" $) }}
     - {key: cloud.google.com/gke-max-shared-clients-per-gpu, operator: DoesNotExist}
     {{- end }}
 {{- end }}
@@ -73,7 +83,7 @@
       - {key: {{ $label }}, operator: Lt, values: [{{ mulf $needed . | ceil | int64 | toString | quote }}]}
 {{- end }}
 {{- end }}
-{{- if eq .Values.gpu.resourceName "nvidia.com/gpu" }}
+{{- if not (include "gguf-server.gpu.isPartition" .) }}
 {{- range $label, $names := dict "cloud.google.com/gke-accelerator" .Values.gpu.nodeLabels.gke "karpenter.azure.com/sku-gpu-name" .Values.gpu.nodeLabels.aks }}
 {{- if gt (len $names) 1 }}
 - weight: 100

@@ -44,7 +44,7 @@
 {{- define "gguf-server.image" -}}
 {{- $isVllm := include "gguf-server.engine.isVllm" . -}}
 {{- $image := ternary .Values.vllm.image .Values.image (not (empty $isVllm)) -}}
-{{- $variant := ternary "cuda" "cpu" (gt (int .Values.gpu.count) 0) -}}
+{{- $variant := printf "%s-%s" .Chart.AppVersion (ternary "cuda" "cpu" (gt (int .Values.gpu.count) 0)) -}}
 {{- with .Values.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end }}
 {{- $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default $variant $image.tag }}{{ end }}

@@ -11,6 +11,8 @@
 - ports:
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
+    - {port: 5353, protocol: UDP} # OpenShift's DNS pods: a policy sees the port behind the Service
+    - {port: 5353, protocol: TCP}
     {{- range $ports }}
     - {port: {{ . }}, protocol: TCP}
     {{- end }}

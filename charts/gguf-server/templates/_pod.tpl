@@ -59,7 +59,7 @@ args:
   {{- end }}
 {{- else if .waits }}
 command: [sh, -c]
-args: ["until gguf-server fetch --offline; do sleep 10; done"]
+args: ["trap 'exit 143' TERM; until gguf-server fetch --offline; do sleep 10 & wait $!; done"] # process 1 ends at no signal by itself
 {{- else }}
 command: [gguf-server, fetch]
 {{- end }}
@@ -82,7 +82,11 @@ name: server
 image: {{ include "gguf-server.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- if include "gguf-server.engine.isVllm" . }}
+{{- if .Values.apiKey.existingSecret }}
+command: [sh, -c, {{ .Files.Get "files/vllm.sh" | toJson }}, vllm]
+{{- else }}
 command: [vllm, serve]
+{{- end }}
 args:
   {{- include "gguf-server.container.vllmArgs" . | nindent 2 }}
 lifecycle:
@@ -150,10 +154,9 @@ volumeMounts:
 - {name: tmp, mountPath: /tmp}
 {{- if include "gguf-server.engine.isVllm" . }}
 - {name: shared-memory, mountPath: /dev/shm}
-{{- else }}
+{{- end }}
 {{- if .Values.apiKey.existingSecret }}
 - {name: api-keys, mountPath: /etc/gguf-server/keys, readOnly: true}
-{{- end }}
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
@@ -167,11 +170,10 @@ volumeMounts:
 {{- if include "gguf-server.engine.isVllm" . }}
 - name: shared-memory
   emptyDir: {medium: Memory, sizeLimit: {{ .Values.vllm.sharedMemory }}}
-{{- else }}
-{{- if .Values.apiKey.existingSecret }}
-- name: api-keys
-  secret: {secretName: {{ .Values.apiKey.existingSecret }}, defaultMode: 288} # 0440
 {{- end }}
+{{- with .Values.apiKey.existingSecret }}
+- name: api-keys
+  secret: {secretName: {{ . }}, defaultMode: 288} # 0440
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -35,8 +35,10 @@
 {{- with concat $ours $theirs }}{{ toYaml . }}{{ end }}
 {{- end }}
 
+{{/* By the claim: two releases may have one between them. */}}
 {{- define "gguf-server.labels.volume" -}}
-gguf-server/volume: {{ include "gguf-server.fullname" . }}
+{{- $claim := ternary .Values.volume.existingClaim (include "gguf-server.fullname" .) (eq .Values.volume.type "existingClaim") }}
+gguf-server/volume: {{ ternary $claim (sha256sum $claim | trunc 63) (le (len $claim) 63) | quote }}
 {{- end }}
 
 {{- define "gguf-server.scheduling.affinity" -}}

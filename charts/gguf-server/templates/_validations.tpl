@@ -61,6 +61,10 @@ volume.type hostPath wants a directory of the node: set volume.hostPath to an ab
 volume.type image wants a digest, for a tag can move: set volume.image to registry/name@sha256:...
 {{- else if and (eq $volume.type "image") (semverCompare "<1.35-0" .Capabilities.KubeVersion.Version) -}}
 volume.type image wants Kubernetes 1.35, this is {{ .Capabilities.KubeVersion.Version }}, which would drop the volume: set volume.type to pvc
+{{- else if and $volume.clean (not (has $volume.type (list "pvc" "existingClaim" "hostPath"))) -}}
+volume.clean is for a volume that stays, and volume.type {{ $volume.type }} does not: leave volume.clean empty
+{{- else if and $volume.clean (or (include "gguf-server.engine.isVllm" .) (include "gguf-server.model.isFile" .)) -}}
+volume.clean knows what gguf-server fetched, which {{ .Values.model.name }} is not: leave volume.clean empty
 {{- else if and .Values.fetch.prefetch (has $volume.type (list "ephemeral" "hostPath")) -}}
 fetch.prefetch brings the model to one volume, and volume.type {{ $volume.type }} has one for each pod or node: set volume.type to pvc, or fetch.prefetch to false
 {{- else if and .Values.fetch.enabled (not (include "gguf-server.model.isFile" .)) (eq (join "," $volume.accessModes) "ReadOnlyMany") (eq $volume.type "existingClaim") -}}
