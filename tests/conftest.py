@@ -4,12 +4,18 @@ Only what no CI machine can be asked for may be skipped: a GPU, somebody's accou
 """
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 
 _MAY_SKIP = ("gpu", "account")
 _IN_CI = os.environ.get("CI") == "true"
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would every program that a test starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

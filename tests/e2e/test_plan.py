@@ -188,7 +188,7 @@ def test_an_override_for_compose_and_a_plan_for_modal(desk: Desk) -> None:
     assert environment["GGUF_CONTEXT"] == "8192"
     assert environment["GGUF_SERVED_MODEL_NAME"] == "acme/moe-8x3b"
     modal: dict[str, Any] = json.loads(desk.plan(*asked, "--format", "modal"))
-    assert (modal["gpu"], modal["max_inputs"]) == ("L40S", 8)
+    assert (modal["resources"]["gpu"], modal["max_inputs"]) == (["L40S"], 8)
     assert modal["environment"] == environment
 
 
