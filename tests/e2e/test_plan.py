@@ -189,7 +189,9 @@ def test_an_override_for_compose_and_a_plan_for_modal(desk: Desk) -> None:
     assert environment["GGUF_SERVED_MODEL_NAME"] == "acme/moe-8x3b"
     modal: dict[str, Any] = json.loads(desk.plan(*asked, "--format", "modal"))
     assert (modal["resources"]["gpu"], modal["max_inputs"]) == (["L40S"], 8)
-    assert modal["environment"] == environment
+    assert loads(environment.pop("GGUF_PLAN")) == loads(json.dumps(modal["placement"]))
+    threads = {"GGUF_THREADS": str(modal["resources"]["cpu"])}
+    assert modal["environment"] == environment | threads
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # has no types
