@@ -165,5 +165,13 @@ class Release:
         seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
         return bool(seen and all(status.get(count) == wanted for count in counts))
 
+    def is_reached(self) -> bool:
+        """Through the Service: kube-proxy learns of a ready pod a moment later than we do."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200
+        except httpx.TransportError:
+            return False
+
     def wait_until_ready(self) -> None:
         self.kube.until(self.is_ready, f"{self.name} is ready")
+        self.kube.until(self.is_reached, f"{self.name} is reached")
