@@ -18,8 +18,8 @@ UNFINISHED = {
     "half a head": HEAD,
     "half a body": HEAD + b'content-length: 100\r\n\r\n{"prompt": ',
     "half a chunk": HEAD + b'transfer-encoding: chunked\r\n\r\n40\r\n{"prompt": ',
-    "an answered probe": b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n",
 }
+IDLE = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def impatient(tiny_model: Path) -> Iterator[ServerUnderTest]:
 
 def test_unfinished_requests_stop_no_drain(serve: Serve, tiny_model: Path) -> None:
     server = serve(str(tiny_model), "--drain-grace-seconds", "100", "--threads", "1")
-    with connected(server, *UNFINISHED.values()):
+    with connected(server, IDLE, *UNFINISHED.values()):
         until(lambda: server.probe("livez") == 200, "they are all connected")
         server.process.terminate()
         assert server.wait_until_ended() == 0
