@@ -1,5 +1,6 @@
 """What a plan is asked for, as plain data."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,20 @@ class Offer:
         if self.gpu is None or self.gpu.price_per_hour is None:
             return None
         return self.gpu.price_per_hour * self.count
+
+    @property
+    def size(self) -> tuple[float, ...]:
+        """Smaller is less; of two that are alike, what costs less."""
+        return (self.count, self.memory_bytes, self._price)
+
+    @property
+    def cost(self) -> tuple[float, ...]:
+        """A price that nobody knows is the highest."""
+        return (self._price, *self.size)
+
+    @property
+    def _price(self) -> float:
+        return math.inf if self.price_per_hour is None else self.price_per_hour
 
     @property
     def is_on_modal(self) -> bool:

@@ -18,8 +18,7 @@ def document(placement: Placement) -> dict[str, object]:
         "healthcheck": {"start_period": f"{placement.startup.compose_start_period_seconds}s"},
     }
     if placement.gpu is not None:
-        gpus = {"driver": "nvidia", "count": placement.gpu.count, "capabilities": ["gpu"]}
-        server["deploy"] = {"resources": {"reservations": {"devices": Instead([gpus])}}}
+        server["deploy"] = reservation(placement.gpu.count)
     server["environment"] = variables | plan
     fetch = {"environment": {"MODEL_NAME": variables["MODEL_NAME"]}}
     return {"services": {"fetch": fetch, "server": server}}
@@ -28,11 +27,20 @@ def document(placement: Placement) -> dict[str, object]:
 def text(placement: Placement, *, command: str) -> str:
     """The file. ``command`` is what was typed to make it."""
     files = "compose.yaml" if placement.gpu else "compose.yaml -f compose.cpu.yaml"
-    how = [
-        f"Start: docker compose -f {files} -f THIS_FILE up",
+    return plan_file(placement, command, how_to_start(files, "up"), document(placement))
+
+
+def reservation(count: int) -> dict[str, object]:
+    """So many GPUs, instead of the one of ``compose.yaml``."""
+    gpus = {"driver": "nvidia", "count": count, "capabilities": ["gpu"]}
+    return {"resources": {"reservations": {"devices": Instead([gpus])}}}
+
+
+def how_to_start(files: str, verb: str) -> list[str]:
+    return [
+        f"Start: docker compose -f {files} -f THIS_FILE {verb}",
         "It needs Docker Compose 2.24.4 or newer.",  # for !override
     ]
-    return plan_file(placement, command, how, document(placement))
 
 
 def _literal(value: str) -> str:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from gguf_deploy.environment import environment
 from gguf_deploy.plan_file import plan_file
-from gguf_server.models.placement import PlacedModel, Placement, dumps
+from gguf_server.models.placement import PlacedModel, Placement, Startup, dumps
 from gguf_server.models.reference import Reference, parse_reference
 from gguf_server.settings.declared import environment_name
 
@@ -31,12 +31,11 @@ class GpuLabels(Protocol):
 
 def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, object]:
     """``gpus`` are all kinds that would do, smallest first."""
-    model, startup = placement.model, placement.startup
     variables, cache_bytes = environment(placement), host_cache_bytes(placement)
     for name in _OF_THE_CHART:
         del variables[name]
     return {
-        "model": _model(model),
+        "model": _model(placement.model),
         "server": {"environment": variables | {_HOST_CACHE: str(cache_bytes)}},
         "gpu": _gpu(placement, gpus),
         "resources": {
@@ -45,13 +44,20 @@ def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, ob
                 "memory": f"{_mib(placement.host.num_bytes + cache_bytes)}Mi",
             }
         },
+        **budgets(placement.startup),
+        "plan": dumps(placement),
+    }
+
+
+def budgets(startup: Startup) -> dict[str, object]:
+    """How long a start may take, by whoever waits for it."""
+    return {
         "startupProbe": {
             "periodSeconds": startup.probe_period_seconds,
             "failureThreshold": startup.probe_failure_threshold,
         },
         "progressDeadlineSeconds": startup.progress_deadline_seconds,
         "helmTimeoutSeconds": startup.helm_timeout_seconds,
-        "plan": dumps(placement),
     }
 
 

@@ -125,23 +125,17 @@ def _told(found: Found, first: Blueprint) -> Found:
 def _best(fitting: Sequence[Trial], ask: Ask) -> Trial:
     """Where something has to give, the one where least does; then the preferred one."""
 
-    def size(trial: Trial) -> tuple[float, ...]:
-        price = trial.offer.price_per_hour
-        return (
-            trial.offer.count,
-            trial.offer.memory_bytes,
-            float("inf") if price is None else price,
-        )
+    def preferred(trial: Trial) -> tuple[float, ...]:
+        match ask.prefer:
+            case "smallest":
+                return trial.offer.size
+            case "cost":
+                return trial.offer.cost
+            case "speed":
+                speed = trial.speed
+                rate = speed.all_slots_tokens_per_second if speed else 0.0
+                return (-rate, *trial.offer.cost)
 
-    def cost(trial: Trial) -> tuple[float, ...]:
-        price = trial.offer.price_per_hour
-        return (float("inf") if price is None else price, *size(trial))
-
-    def slowness(trial: Trial) -> tuple[float, ...]:
-        speed = trial.speed
-        return (-speed.all_slots_tokens_per_second if speed else 0.0, *cost(trial))
-
-    preferred = {"smallest": size, "cost": cost, "speed": slowness}[ask.prefer]
     return min(fitting, key=lambda trial: (_given(trial), preferred(trial)))
 
 

@@ -17,8 +17,9 @@ from gguf_deploy.calibration import (
     VLLM_MEMORY_SHARE,
     VLLM_WEIGHTS_FACTOR,
 )
-from gguf_deploy.helm import GpuLabels, how_to_install, node_labels
-from gguf_deploy.plan_file import Instead, yaml_file
+from gguf_deploy.compose import how_to_start, reservation
+from gguf_deploy.helm import GpuLabels, budgets, how_to_install, node_labels
+from gguf_deploy.plan_file import yaml_file
 from gguf_server.models.placement import PlacedGpu, Startup
 from gguf_server.models.safetensors import Safetensors
 from gguf_server.models.sizes import gibibytes, human_bytes
@@ -70,6 +71,12 @@ class VllmTrial(Struct, frozen=True):
     def fits(self) -> bool:
         return self.needed_bytes <= self.offer.memory_bytes
 
+    @property
+    def bandwidth(self) -> float:
+        """Bytes a second, of all its GPUs."""
+        gpu = self.offer.gpu
+        return gpu.bandwidth_bytes_per_second * self.offer.count if gpu else 0.0
+
 
 def trials(model: Safetensors, ask: Ask) -> list[VllmTrial]:
     """Of GPUs that compute bfloat16, which nearly all such models are in, and in numbers that
@@ -85,18 +92,15 @@ def trials(model: Safetensors, ask: Ask) -> list[VllmTrial]:
 def best(found: Sequence[VllmTrial], prefer: Preference) -> VllmTrial | None:
     """As the search for GGUF models prefers."""
 
-    def size(trial: VllmTrial) -> tuple[float, ...]:
-        return (trial.offer.count, trial.offer.memory_bytes, _price(trial))
+    def preferred(trial: VllmTrial) -> tuple[float, ...]:
+        match prefer:
+            case "smallest":
+                return trial.offer.size
+            case "cost":
+                return trial.offer.cost
+            case "speed":
+                return (-trial.bandwidth, *trial.offer.cost)
 
-    def cost(trial: VllmTrial) -> tuple[float, ...]:
-        return (_price(trial), *size(trial))
-
-    def slowness(trial: VllmTrial) -> tuple[float, ...]:
-        gpu = trial.offer.gpu
-        assert gpu is not None
-        return (-gpu.bandwidth_bytes_per_second * trial.offer.count, *cost(trial))
-
-    preferred = {"smallest": size, "cost": cost, "speed": slowness}[prefer]
     return min((trial for trial in found if trial.fits), key=preferred, default=None)
 
 
@@ -138,11 +142,6 @@ def _needed_bytes(size_bytes: int, count: int) -> int:
     return math.ceil(used_bytes / VLLM_MEMORY_SHARE)
 
 
-def _price(trial: VllmTrial) -> float:
-    price = trial.offer.price_per_hour
-    return math.inf if price is None else price
-
-
 # --- what carries it out -----------------------------------------------------------------------
 
 
@@ -168,12 +167,7 @@ def helm_values(plan: VllmPlan, gpus: Sequence[GpuLabels], command: str) -> str:
             "memoryBytes": plan.needed_bytes,
             "nodeLabels": node_labels(gpus),
         },
-        "startupProbe": {
-            "periodSeconds": startup.probe_period_seconds,
-            "failureThreshold": startup.probe_failure_threshold,
-        },
-        "progressDeadlineSeconds": startup.progress_deadline_seconds,
-        "helmTimeoutSeconds": startup.helm_timeout_seconds,
+        **budgets(startup),
     }
     return yaml_file([f"Made by: {command}", *_about(plan), *how], document)
 
@@ -183,16 +177,12 @@ def compose_override(plan: VllmPlan, command: str) -> str:
     arguments = [f"--revision={plan.model.commit}", *plan.arguments]
     if plan.gpu.count > 1:
         arguments.append(f"--tensor-parallel-size={plan.gpu.count}")
-    gpus = {"driver": "nvidia", "count": plan.gpu.count, "capabilities": ["gpu"]}
     service: dict[str, object] = {
         "environment": {"VLLM_MODEL": plan.model.name, "VLLM_ARGS": " ".join(arguments)},
         "healthcheck": {"start_period": f"{plan.startup.compose_start_period_seconds}s"},
-        "deploy": {"resources": {"reservations": {"devices": Instead([gpus])}}},
+        "deploy": reservation(plan.gpu.count),
     }
-    how = [
-        "Start: docker compose -f compose.yaml -f THIS_FILE up vllm",
-        "It needs Docker Compose 2.24.4 or newer.",  # for !override
-    ]
+    how = how_to_start("compose.yaml", "up vllm")
     document: dict[str, object] = {"services": {"vllm": service}}
     return yaml_file([f"Made by: {command}", *_about(plan), *how], document)
 

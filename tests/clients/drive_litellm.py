@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-from typing import Any, Literal
+from typing import Any
 
 import litellm
-from pydantic import BaseModel
 
-from tests.clients.driver import Question, drive
+from tests.clients.driver import drive
 from tests.clients.questions import (
     CHOICE,
     MAX_TOKENS,
@@ -18,85 +17,83 @@ from tests.clients.questions import (
     TOOL,
     answered_call,
 )
+from tests.clients.sky import Sky
 
 
-class Sky(BaseModel):
-    color: Literal["blue", "grey"]
-    clouds: Literal[0, 1, 2]
+class LiteLLM:
+    def __init__(self, url: str, model: str) -> None:
+        self._server: dict[str, Any] = {
+            "api_base": f"{url}/v1",
+            "api_key": "none",
+            "max_retries": 0,
+        }
+        self._model = model
+        self._plain: dict[str, Any] = {
+            "model": f"openai/{model}",
+            "messages": MESSAGES,
+            "temperature": 0,
+            "max_tokens": MAX_TOKENS,
+            **self._server,
+        }
+        self._forced = {**self._plain, "max_tokens": 64, "tools": [TOOL], "tool_choice": CHOICE}
 
-
-def questions(url: str, model: str) -> dict[str, Question]:  # noqa: C901 -- one after the other
-    server: dict[str, Any] = {"api_base": f"{url}/v1", "api_key": "none", "max_retries": 0}
-    plain = {
-        "model": f"openai/{model}",
-        "messages": MESSAGES,
-        "temperature": 0,
-        "max_tokens": MAX_TOKENS,
-        **server,
-    }
-    forced = {**plain, "max_tokens": 64, "tools": [TOOL], "tool_choice": CHOICE}
-
-    def chat(**body: Any) -> Any:
-        return litellm.completion(**body)
-
-    def whole() -> Any:
-        answer = chat(**plain)
+    def whole(self) -> Any:
+        answer = _chat(**self._plain)
         usage = answer.usage
         return [answer.choices[0].message.content, usage.prompt_tokens, usage.completion_tokens]
 
-    def stream() -> Any:
+    def stream(self) -> Any:
         options = {"stream": True, "stream_options": {"include_usage": True}}
-        events = list(chat(**plain, **options))
+        events = list(_chat(**self._plain, **options))
         texts = [choice.delta.content or "" for event in events for choice in event.choices]
         (usage,) = [event.usage for event in events if getattr(event, "usage", None)]
         return ["".join(texts), usage.prompt_tokens, usage.completion_tokens]
 
-    def tool() -> Any:
-        return _called(chat(**forced))
+    def at_once(self) -> Any:
+        return asyncio.run(self._at_once())
 
-    def streamed_tool() -> Any:
-        return _called(litellm.stream_chunk_builder(list(chat(**forced, stream=True))))
+    def tool(self) -> Any:
+        return _called(_chat(**self._forced))
 
-    def tool_answer() -> Any:
-        messages = answered_call(json.dumps(tool()["arguments"]))
-        body = {**plain, "messages": messages, "tools": [TOOL], "tool_choice": "none"}
-        return chat(**body).choices[0].message.content
+    def streamed_tool(self) -> Any:
+        return _called(litellm.stream_chunk_builder(list(_chat(**self._forced, stream=True))))
 
-    def structured() -> Any:
-        answer = chat(**{**plain, "max_tokens": 64}, response_format=Sky)
+    def tool_answer(self) -> Any:
+        messages = answered_call(json.dumps(self.tool()["arguments"]))
+        body = {**self._plain, "messages": messages, "tools": [TOOL], "tool_choice": "none"}
+        return _chat(**body).choices[0].message.content
+
+    def structured(self) -> Any:
+        answer = _chat(**{**self._plain, "max_tokens": 64}, response_format=Sky)
         return Sky.model_validate_json(answer.choices[0].message.content).model_dump()
 
-    def embeddings() -> Any:
-        answer = litellm.embedding(model=f"openai/{model}", input=TEXTS, **server)
+    def embeddings(self) -> Any:
+        answer = litellm.embedding(model=f"openai/{self._model}", input=TEXTS, **self._server)
         return [each["embedding"] for each in answer.data]
 
-    def text() -> Any:
+    def text(self) -> Any:
         answer = litellm.text_completion(
-            model=f"text-completion-openai/{model}",
+            model=f"text-completion-openai/{self._model}",
             prompt="The sea is",
             max_tokens=8,
             temperature=0,
-            **server,
+            **self._server,
         )
         return answer.choices[0].text
 
-    async def at_once() -> Any:
-        answers = await asyncio.gather(*(litellm.acompletion(**plain) for _ in range(4)))
+    def too_long(self) -> Any:
+        return _chat(**{**self._plain, "messages": [{"role": "user", "content": TOO_LONG}]})
+
+    def no_such_model(self) -> Any:
+        return _chat(**{**self._plain, "model": f"openai/{NO_SUCH_MODEL}"})
+
+    async def _at_once(self) -> Any:
+        answers = await asyncio.gather(*(litellm.acompletion(**self._plain) for _ in range(4)))
         return [answer.choices[0].message.content for answer in answers]
 
-    return {
-        "whole": whole,
-        "stream": stream,
-        "at_once": lambda: asyncio.run(at_once()),
-        "tool": tool,
-        "streamed_tool": streamed_tool,
-        "tool_answer": tool_answer,
-        "structured": structured,
-        "embeddings": embeddings,
-        "text": text,
-        "too_long": lambda: chat(**{**plain, "messages": [{"role": "user", "content": TOO_LONG}]}),
-        "no_such_model": lambda: chat(**{**plain, "model": f"openai/{NO_SUCH_MODEL}"}),
-    }
+
+def _chat(**body: Any) -> Any:
+    return litellm.completion(**body)
 
 
 def _called(answer: Any) -> dict[str, Any]:
@@ -105,4 +102,4 @@ def _called(answer: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    drive(questions)
+    drive(LiteLLM)

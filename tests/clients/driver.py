@@ -9,16 +9,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-Question = Callable[[], Any]
 
-
-def drive(questions_for: Callable[[str, str], dict[str, Question]]) -> None:
-    url, model = sys.argv[1:]
-    seen = {name: _answer(ask) for name, ask in questions_for(url, model).items()}
+def drive(client: Callable[[str, str], object]) -> None:
+    """``client(url, model)`` has a method for each question, named as it is."""
+    asker = client(*sys.argv[1:])
+    names = [name for name in vars(type(asker)) if not name.startswith("_")]
+    seen = {name: _answer(getattr(asker, name)) for name in names}
     sys.stdout.write(json.dumps(seen) + "\n")
 
 
-def _answer(ask: Question) -> Any:
+def _answer(ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except Exception as exc:  # noqa: BLE001 -- what is raised is an answer too

@@ -1,7 +1,6 @@
 """Requests without a pause, from this machine through a Service, and what became of them."""
 
 import threading
-from types import TracebackType
 from typing import Self
 
 import httpx
@@ -29,12 +28,7 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ends.set()
         for thread in self._threads:
             thread.join()

@@ -95,6 +95,18 @@ def test_an_unfinished_request_is_ended_in_time(impatient: ServerUnderTest, kind
         assert b'"code":"request_timeout"' in answer
 
 
+def test_a_client_may_come_back_to_its_connection(impatient: ServerUnderTest) -> None:
+    """Later than the five seconds that uvicorn would give it: load balancers do."""
+    with connected(impatient, IDLE) as [client]:
+        assert b" 200 " in client.recv(1 << 16)
+        client.settimeout(6)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(HANG_SECONDS)
+        client.sendall(IDLE)
+        assert b" 200 " in client.recv(1 << 16)
+
+
 def test_idle_connections_do_not_keep_others_out(impatient: ServerUnderTest) -> None:
     with connected(impatient, *[UNFINISHED["half a head"]] * 200):
         assert impatient.probe("livez") == 200

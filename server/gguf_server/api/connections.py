@@ -45,6 +45,7 @@ class _Connection(HttpToolsProtocol):
         super().__init__(**options)
         self._limits = limits
         self._head_timer: asyncio.TimerHandle | None = None
+        self._has_begun = False  # the head of a request is here in part
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -63,7 +64,12 @@ class _Connection(HttpToolsProtocol):
             self._head_timer = self._abort_later()
         super().data_received(data)
 
+    def on_message_begin(self) -> None:
+        self._has_begun = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
+        self._has_begun = False
         self._stop_expecting()
         super().on_headers_complete()
 
@@ -71,6 +77,8 @@ class _Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete:  # else another request came before this one was answered
             self._limits.idle(self)
+            if self._has_begun:
+                self._head_timer = self._abort_later()
 
     def pause_writing(self) -> None:
         super().pause_writing()

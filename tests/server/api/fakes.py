@@ -268,7 +268,7 @@ async def serving(engine: FakeEngine, **options: Any) -> AsyncIterator[Server]:
         )
         config = uvicorn.Config(
             app, host="127.0.0.1", port=0, http=cast("Any", connections), ws="none", lifespan="off",
-            log_config=None, access_log=False, timeout_graceful_shutdown=1,
+            log_config=None, access_log=False, timeout_keep_alive=600, timeout_graceful_shutdown=1,
         )  # fmt: skip
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())

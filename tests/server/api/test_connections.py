@@ -58,6 +58,14 @@ async def test_the_second_request_of_a_connection_has_no_more_time_than_the_firs
         await assert_cut_off(reader)
 
 
+async def test_a_request_that_began_before_the_last_answer_has_no_more_time_either():
+    async with serving(FakeEngine(), **IMPATIENT) as server, connected(server) as (reader, writer):
+        writer.write(PROBE + PROBE[:-2])
+        assert b" 200 " in await reader.readline()
+        await reader.readuntil(b"}")
+        await assert_cut_off(reader)
+
+
 async def test_between_two_requests_a_client_may_take_longer_than_for_one():
     async with serving(FakeEngine(), **IMPATIENT) as server, connected(server) as (reader, writer):
         for _ in range(2):
