@@ -1,6 +1,6 @@
 """An override for ``compose.yaml`` that carries a ``Placement`` out."""
 
-from gguf_deploy.environment import environment
+from gguf_deploy.environment import environment, in_volume
 from gguf_deploy.plan_file import Block, Instead, plan_file
 from gguf_server.models.placement import Placement, dumps
 from gguf_server.settings.declared import environment_name
@@ -12,6 +12,7 @@ def document(placement: Placement) -> dict[str, object]:
     The plan itself goes along as a variable: Compose has no file of its own for a container with a
     read-only root.
     """
+    placement = in_volume(placement)
     variables = {name: _literal(value) for name, value in environment(placement).items()}
     plan = {environment_name("plan"): Block(_literal(dumps(placement)))}
     server: dict[str, object] = {

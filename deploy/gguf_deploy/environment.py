@@ -1,16 +1,32 @@
 """The server's environment for a ``Placement``: its model, and each knob that is not as it was."""
 
 import shlex
+from pathlib import PurePath
+
+from msgspec.structs import replace
 
 from gguf_server.knobs import Adapter, Knobs, option_name
 from gguf_server.models.placement import Placement
 from gguf_server.settings.declared import environment_name
+
+_MOUNT = "/models/"  # Compose, the chart and Modal all have the volume there
 
 
 def environment(placement: Placement) -> dict[str, str]:
     """``MODEL_NAME`` and ``GGUF_*``, as ``gguf-server serve`` reads them."""
     named = {environment_name(name): text for name, text in _options(placement).items()}
     return {environment_name("model"): placement.model.reference, **named}
+
+
+def in_volume(placement: Placement) -> Placement:
+    """As a container sees it: a file of this machine is to be put into the volume, under its own
+    name.
+    """
+    model = placement.model
+    if model.commit or model.reference.startswith(_MOUNT):
+        return placement
+    reference = _MOUNT + PurePath(model.reference).name
+    return replace(placement, model=replace(model, reference=reference))
 
 
 def command(placement: Placement) -> str:

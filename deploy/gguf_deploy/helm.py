@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gguf_deploy.environment import environment
+from gguf_deploy.environment import environment, in_volume
 from gguf_deploy.plan_file import plan_file
 from gguf_server.models.placement import PlacedModel, Placement, Startup, dumps
 from gguf_server.models.reference import Reference, parse_reference
@@ -31,6 +31,7 @@ class GpuLabels(Protocol):
 
 def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, object]:
     """``gpus`` are all kinds that would do, smallest first."""
+    placement = in_volume(placement)
     variables, cache_bytes = environment(placement), host_cache_bytes(placement)
     for name in _OF_THE_CHART:
         del variables[name]

@@ -5,12 +5,10 @@ without a unit are Modal's own.
 """
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
 import msgspec
-from msgspec.structs import replace
 
-from gguf_deploy.environment import environment
+from gguf_deploy.environment import environment, in_volume
 from gguf_deploy.hardware import Gpu, find
 from gguf_server.errors import SettingsError
 from gguf_server.knobs import Knobs
@@ -18,7 +16,6 @@ from gguf_server.models.placement import PlacedGpu, PlacedModel, Placement
 from gguf_server.models.reference import Reference, parse_reference
 
 _MIB = 1 << 20
-_MOUNT = "/models/"  # where the adapter has the Volume
 # Guesses, not measured: a core drives the GPUs, another samples, a third serves. Where layers are
 # computed on the CPU, more cores are what they need. Modal bills what is asked for.
 _CORES_BESIDE_GPUS, _CORES_BESIDE_CPU_LAYERS, _CORES_ALONE = 4, 16, 8
@@ -29,7 +26,7 @@ def document(placement: Placement, others: Sequence[Gpu] = ()) -> str:
     Raises ``SettingsError`` for a GPU that Modal does not have.
     """
     here = placement.model.reference
-    placement, cores = _in_volume(placement), _cores(placement)
+    placement, cores = in_volume(placement), _cores(placement)
     plan = {
         "version": placement.version,
         "model_names": list(dict.fromkeys([*_names(placement.model), here])),
@@ -45,15 +42,6 @@ def document(placement: Placement, others: Sequence[Gpu] = ()) -> str:
         "placement": placement,
     }
     return msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"
-
-
-def _in_volume(placement: Placement) -> Placement:
-    """A file of this machine is to be put into the Volume, under its own name."""
-    model = placement.model
-    if model.commit or model.reference.startswith(_MOUNT):
-        return placement
-    reference = _MOUNT + PurePath(model.reference).name
-    return replace(placement, model=replace(model, reference=reference))
 
 
 def _names(model: PlacedModel) -> list[str]:

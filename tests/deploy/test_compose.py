@@ -87,6 +87,15 @@ def test_the_plan_itself_goes_along(make: Callable[[], Placement]) -> None:
     assert "  GGUF_PLAN: |\n" in text(placement, command=COMMAND), "for people to read"
 
 
+def test_a_file_of_this_machine_is_meant_by_its_name_in_the_volume() -> None:
+    placement = dense_on_cpu()
+    here = replace(placement, model=replace(placement.model, reference="/home/me/m.gguf"))
+    found = services(here)
+    assert found["fetch"]["environment"]["MODEL_NAME"] == "/models/m.gguf"
+    assert found["server"]["environment"]["MODEL_NAME"] == "/models/m.gguf"
+    assert loads(found["server"]["environment"]["GGUF_PLAN"]).model.reference == "/models/m.gguf"
+
+
 def test_the_heading_says_where_the_file_is_from_and_what_to_do_with_it() -> None:
     heading = text(moe_on_l40s(), command=COMMAND).split("\n\n")[0].splitlines()
     assert heading[0] == f"# Made by: {COMMAND}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from gguf_deploy.environment import environment
 from gguf_deploy.helm import host_cache_bytes, text, values
@@ -79,6 +80,14 @@ def test_a_file_has_no_commit() -> None:
         "servedName": "small: one",
         "sizeBytes": 100_000_000,
     }
+
+
+def test_a_file_of_this_machine_is_meant_by_its_name_in_the_volume() -> None:
+    placement = dense_on_cpu()
+    found = values(replace(placement, model=replace(placement.model, reference="/home/me/m.gguf")))
+    assert isinstance(found["model"], dict)
+    assert found["model"]["name"] == "/models/m.gguf"
+    assert loads(str(found["plan"])).model.reference == "/models/m.gguf"
 
 
 def test_a_model_is_named_by_its_file_where_the_reference_names_that() -> None:
