@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gguf_deploy.ask import CPU, Preference
+from gguf_deploy.planning.ask import CPU, Preference
 from gguf_server.errors import SettingsError
 from gguf_server.knobs import (
     MAX_SLOT_IDS,

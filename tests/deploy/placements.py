@@ -1,6 +1,6 @@
 """Placements as the planner makes them, for tests of what carries them out."""
 
-from gguf_deploy.startup import parse_storage, startup
+from gguf_deploy.planning.startup import parse_storage, startup
 from gguf_server.knobs import Adapter, Knobs
 from gguf_server.models.measurement import DeviceUse
 from gguf_server.models.placement import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gguf_deploy.modal_plan import document
+from gguf_deploy.formats.modal import document
 from gguf_server.models.placement import Placement
 from tests.deploy.placements import moe_on_l40s
 from tests.images.conftest import MODEL, Engine, docker, engine, image, model_directory

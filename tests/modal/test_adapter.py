@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from gguf_deploy.formats.modal import document
 from gguf_deploy.hardware import GPUS
-from gguf_deploy.modal_plan import document
 from tests.deploy.placements import ALL
 from tests.modal.client import APP, ROOT
 from tests.modal.test_deploy import RUN

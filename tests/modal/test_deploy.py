@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from modal_proto import api_pb2
 
-from gguf_deploy.modal_plan import document
+from gguf_deploy.formats.modal import document
 from gguf_server.models.placement import Placement
 from tests.deploy.placements import ALL, experts_on_cpu_with_two_gpus, moe_on_l40s
 from tests.modal.client import APP

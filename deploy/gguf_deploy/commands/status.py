@@ -5,12 +5,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from gguf_deploy.connection import connect
-from gguf_deploy.diagnosis import PodReport, State
-from gguf_deploy.rollout import Rollout, find, look
+from gguf_deploy.cluster.connection import connect
+from gguf_deploy.cluster.diagnosis import PodReport, State
+from gguf_deploy.cluster.rollout import Rollout, find, look
+from gguf_deploy.cluster.watching import summary, watch
+from gguf_deploy.cluster.workload import Autoscaler, Budget, Deployment, Event, Revision
 from gguf_deploy.settings import StatusSettings
-from gguf_deploy.watching import summary, watch
-from gguf_deploy.workload import Autoscaler, Budget, Deployment, Event, Revision
 from gguf_server.errors import NotWell
 from gguf_server.models.foreign import printable
 from gguf_server.models.sizes import human_seconds
