@@ -21,6 +21,7 @@ from gguf_server.errors import (
 )
 
 _PAGE = 500  # as kubectl
+_OK = 200
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _GONE = 401, 403, 404, 409, 410
 _INVALID = (400, 409, 422)
 _POD_SECONDS = 10.0  # the longest silence of one pod; others wait for it
@@ -154,7 +155,7 @@ class Connection:
         where = {"name": pod, "namespace": namespace, "container": container}
         query = {**where, "tail_lines": lines, "previous": previous}
         answer = self._answer(ask, ("get", "pods/log"), namespace, query)
-        return answer.body.decode(errors="replace") if answer.status < _INVALID[0] else ""
+        return answer.body.decode(errors="replace") if answer.status == _OK else ""
 
     # --- one request ---------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ class Connection:
         self, ask: Callable[..., Any], right: tuple[str, str], namespace: str, query: Json
     ) -> Answer:
         try:
-            return Answer(200, self._bytes(ask, query))
+            return Answer(_OK, self._bytes(ask, query))
         except ApiException as exc:
             if not exc.status or _is_of_cluster(exc):
                 raise self._refusal(exc, *right, namespace) from None
@@ -218,7 +219,7 @@ class Connection:
 
     def _silence(self, exc: object) -> ClusterUnreachable:
         return ClusterUnreachable(
-            f"the cluster at {self._host} does not answer: {brief(_CONNECTION.sub('', str(exc)))};"
+            f"the cluster at {self._host} does not answer: {_brief(_CONNECTION.sub('', str(exc)))};"
             " is it running, and is this its address?"
         )
 
@@ -265,7 +266,7 @@ def _configure(configuration: Any, context: str, kubeconfig: str) -> str:
         file = kubeconfig or config.KUBE_CONFIG_DEFAULT_LOCATION
         wanted = f" with context {context}" if context else ""
         msg = (
-            f"there is no way to a cluster in {file}{wanted}: {brief(exc)}; set KUBECONFIG, or"
+            f"there is no way to a cluster in {file}{wanted}: {_brief(exc)}; set KUBECONFIG, or"
             " look at kubectl config get-contexts"
         )
         raise ClusterUnreachable(msg) from None
@@ -304,10 +305,10 @@ def _said(exc: ApiException, longest: int = _LONGEST) -> str:
         message = json.loads(exc.body or "")["message"]
     except (ValueError, TypeError, KeyError):
         message = exc.reason
-    return brief(message, longest)
+    return _brief(message, longest)
 
 
-def brief(text: object, longest: int = _LONGEST) -> str:
+def _brief(text: object, longest: int = _LONGEST) -> str:
     """On one line."""
     words = " ".join(str(text).split())
     return words if len(words) <= longest else words[:longest] + "..."

@@ -3,7 +3,8 @@
 from collections import Counter
 
 from gguf_deploy.cluster.connection import Connection, connect
-from gguf_deploy.cluster.node import Node, read_nodes, used_by_node
+from gguf_deploy.cluster.node import Node, read_nodes
+from gguf_deploy.cluster.resources import used_by_node
 from gguf_server.errors import ClusterForbids
 
 FREE_IS_UNKNOWN = (

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gguf_deploy.cluster import Json
-from gguf_deploy.cluster.node import Node, pod_units
+from gguf_deploy.cluster.node import Node
+from gguf_deploy.cluster.resources import pod_units
 from gguf_deploy.cluster.workload import Pod
 from gguf_server.models.sizes import gibibytes
 

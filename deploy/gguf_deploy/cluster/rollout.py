@@ -18,7 +18,7 @@ from gguf_deploy.cluster.diagnosis import (
 )
 from gguf_deploy.cluster.inventory import BOUND_AND_LIVE
 from gguf_deploy.cluster.loading import Load, last_words, read_fetch_log, read_startupz
-from gguf_deploy.cluster.node import read_nodes, used_by_node
+from gguf_deploy.cluster.node import read_nodes
 from gguf_deploy.cluster.pending import Gpus, takers
 from gguf_deploy.cluster.reading import (
     protects,
@@ -30,6 +30,7 @@ from gguf_deploy.cluster.reading import (
     read_revisions,
     scales,
 )
+from gguf_deploy.cluster.resources import used_by_node
 from gguf_deploy.cluster.workload import (
     FETCH,
     INSTANCE,
@@ -44,7 +45,7 @@ from gguf_deploy.cluster.workload import (
 )
 from gguf_server.errors import ClusterForbids, DeploymentNotFound
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _CHART = "gguf-server"
 _OK, _UNAUTHORIZED = 200, 401
@@ -156,7 +157,7 @@ class _Look:
         query = {"label_selector": selector} if selector else {}
         return self._allowed(lambda: self._connection.all(kind, self._namespace, **query), [])
 
-    def _allowed(self, ask: Callable[[], T], otherwise: T) -> T:
+    def _allowed(self, ask: Callable[[], _T], otherwise: _T) -> _T:
         try:
             return ask()
         except ClusterForbids as exc:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from gguf_deploy.cluster import inventory
 from gguf_deploy.cluster.inventory import FREE_IS_UNKNOWN
-from gguf_deploy.cluster.node import GPU_RESOURCE, Node
+from gguf_deploy.cluster.node import Node
+from gguf_deploy.cluster.resources import GPU_RESOURCE
 from gguf_deploy.settings import NodesSettings
 from gguf_server.models.sizes import gibibytes
 from gguf_server.tables import show, table

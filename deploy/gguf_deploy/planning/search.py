@@ -26,7 +26,6 @@ from gguf_server.models.sizes import human_bytes
 Measure = Callable[[Blueprint, Knobs, int], Measurement]
 
 _LEAST_CONTEXT_TOKENS = 1024
-_SEVERAL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ def _balanced(
     """How many layers each GPU gets, so that all hold about the same: the first layers, whose
     experts are on the CPU, weigh less. llama.cpp counts the output as one more layer.
     """
-    if num_gpus < _SEVERAL:
+    if num_gpus <= 1:
         return ()
     light = (description.size_bytes - description.expert_bytes) / num_layers
     heavy = light + description.expert_bytes / num_layers

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from gguf_deploy.cluster.node import read_nodes, used_by_node
+from gguf_deploy.cluster.node import read_nodes
 from gguf_deploy.cluster.pending import Gpus, plain, takers, why_pending
 from gguf_deploy.cluster.reading import read_pod
+from gguf_deploy.cluster.resources import used_by_node
 from tests.deploy.cluster import clouds, workloads
 
 GIB = 1 << 30
