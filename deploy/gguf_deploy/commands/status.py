@@ -180,16 +180,7 @@ def as_json(rollout: Rollout) -> dict[str, object]:
         "pods": [_pod_json(each) for each in rollout.pods],
         "autoscalers": [_autoscaler(each) for each in rollout.autoscalers],
         "budgets": [_budget(each) for each in rollout.budgets],
-        "events": [
-            {
-                "object": event.about,
-                "reason": event.reason,
-                "message": event.message,
-                "last": event.last,
-                "count": event.count,
-            }
-            for event in rollout.events
-        ],
+        "events": [_event_json(each) for each in rollout.events],
         "warnings": list(rollout.blind),
     }
 
@@ -219,4 +210,14 @@ def _pod_json(report: PodReport) -> dict[str, object]:
         "remaining_seconds": load.remaining_seconds if load else None,
         "detail": load.detail if load else None,
         "trouble": report.trouble or None,
+    }
+
+
+def _event_json(event: Event) -> dict[str, object]:
+    return {
+        "object": event.about,
+        "reason": event.reason,
+        "message": event.message,
+        "last": event.last,
+        "count": event.count,
     }

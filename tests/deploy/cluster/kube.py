@@ -179,13 +179,11 @@ class _Handler(BaseHTTPRequestHandler):
         return scheme.lower() == "bearer" and token == self.kube.token
 
     def _list(self, what: str, query: Mapping[str, str], namespace: str) -> None:
-        first = 0
-        if token := query.get("continue"):
-            if self.kube.expires:
-                message = "The provided continue parameter is too old to display a consistent list"
-                self._refuse(410, "Expired", message)
-                return
-            first = json.loads(base64.urlsafe_b64decode(token))["start"]
+        first = _start(query.get("continue", ""))
+        if first and self.kube.expires:
+            message = "The provided continue parameter is too old to display a consistent list"
+            self._refuse(410, "Expired", message)
+            return
         fields, labels = query.get("fieldSelector", ""), query.get("labelSelector", "")
         found = [
             item
@@ -199,8 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             limit = min(int(query["limit"]), self.kube.page_size)
         metadata = {"resourceVersion": "1"}
         if first + limit < len(found):
-            rest = json.dumps({"v": "meta.k8s.io/v1", "rv": 1, "start": first + limit})
-            metadata["continue"] = base64.urlsafe_b64encode(rest.encode()).decode()
+            metadata["continue"] = _token(first + limit)
         items = found[first : first + limit]
         page = {"kind": _KINDS[what], "apiVersion": "v1", "metadata": metadata, "items": items}
         self._send(200, json.dumps(page).encode(), is_cut=what in self.kube.cut)
@@ -228,6 +225,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+def _token(start: int) -> str:
+    """Of the page that begins there."""
+    rest = json.dumps({"v": "meta.k8s.io/v1", "rv": 1, "start": start})
+    return base64.urlsafe_b64encode(rest.encode()).decode()
+
+
+def _start(token: str) -> int:
+    return int(json.loads(base64.urlsafe_b64decode(token))["start"]) if token else 0
+
+
 def _selected(item: Json, selector: str) -> bool:
     for term in filter(None, selector.split(",")):
         path, _, unwanted = term.partition("!=")
@@ -252,17 +259,18 @@ def _patch(document: Json, changes: Sequence[Json], manager: str) -> None:
         there: Any = document
         for name in path:
             there = there[name]
-        if isinstance(there, list):
-            assert there[int(last)] == change["value"] if change["op"] == "test" else True
-            del there[int(last) : int(last) + (change["op"] == "remove")]
-        else:
-            assert change["op"] == "add" or last in there
-            there[last] = change["value"]
-            entry = {"manager": manager, "operation": "Update"}
-            document["metadata"]["managedFields"] = [
-                {"manager": "helm", "operation": "Apply"},
-                entry,
-            ]
+        match change["op"]:
+            case "test":
+                assert there[int(last)] == change["value"]
+            case "remove":
+                del there[int(last)]
+            case op:
+                assert op == "add" or last in there
+                there[last] = change["value"]
+                document["metadata"]["managedFields"] = [
+                    {"manager": "helm", "operation": "Apply"},
+                    {"manager": manager, "operation": "Update"},
+                ]
 
 
 def kubeconfig(path: Path, server: str, token: str = "jo") -> Path:

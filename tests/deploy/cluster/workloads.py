@@ -72,16 +72,18 @@ def deployment(
             "updatedReplicas": updated,
             "readyReplicas": available,
             "availableReplicas": available,
-            "conditions": [
-                {
-                    "type": "Progressing",
-                    "status": "False" if progress == "ProgressDeadlineExceeded" else "True",
-                    "reason": progress,
-                    "lastTransitionTime": "2026-11-26T10:00:00Z",
-                    "lastUpdateTime": "2026-11-26T10:10:00Z",
-                }
-            ],
+            "conditions": [_progressing(progress)],
         },
+    }
+
+
+def _progressing(reason: str) -> Json:
+    return {
+        "type": "Progressing",
+        "status": "False" if reason == "ProgressDeadlineExceeded" else "True",
+        "reason": reason,
+        "lastTransitionTime": "2026-11-26T10:00:00Z",
+        "lastUpdateTime": "2026-11-26T10:10:00Z",
     }
 
 
