@@ -189,7 +189,7 @@ def _print(found: Found, placed: Placement, able: Sequence[Node], settings: Plan
         text = compose.text(placed, command=command)
     elif settings.format == "modal":
         # Only what was asked for: a GPU that nobody named may cost several times as much.
-        text = modal.document(placed, _alternatives(found) if settings.gpu else ())
+        text = modal.text(placed, _alternatives(found) if settings.gpu else ())
     else:
         show(report.lines(found, placed, able))
         return

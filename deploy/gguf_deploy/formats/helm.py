@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from gguf_deploy.formats.environment import environment, in_volume
 from gguf_deploy.formats.plan_file import plan_file
+from gguf_deploy.hardware import Gpu
 from gguf_server.models.placement import PlacedModel, Placement, Startup, dumps
 from gguf_server.models.reference import Reference, parse_reference
 from gguf_server.settings.declared import environment_name
@@ -18,18 +18,7 @@ _HOST_CACHE = environment_name("host_cache_bytes")
 _OF_THE_CHART = ("MODEL_NAME", "GGUF_SERVED_MODEL_NAME", "GGUF_DEVICE")
 
 
-class GpuLabels(Protocol):
-    """A kind of GPU, as the labels of cloud nodes call it."""
-
-    @property
-    def karpenter(self) -> tuple[str, ...]: ...
-    @property
-    def gke(self) -> tuple[str, ...]: ...
-    @property
-    def aks(self) -> tuple[str, ...]: ...
-
-
-def values(placement: Placement, gpus: Sequence[GpuLabels] = ()) -> dict[str, object]:
+def values(placement: Placement, gpus: Sequence[Gpu] = ()) -> dict[str, object]:
     """``gpus`` are all kinds that would do, smallest first."""
     placement = in_volume(placement)
     variables, cache_bytes = environment(placement), host_cache_bytes(placement)
@@ -62,7 +51,7 @@ def budgets(startup: Startup) -> dict[str, object]:
     }
 
 
-def text(placement: Placement, gpus: Sequence[GpuLabels] = (), *, command: str) -> str:
+def text(placement: Placement, gpus: Sequence[Gpu] = (), *, command: str) -> str:
     """A values file. ``command`` is what was typed to make it."""
     how = how_to_install(placement.startup.helm_timeout_seconds)
     return plan_file(placement, command, how, values(placement, gpus))
@@ -89,7 +78,7 @@ def _model(model: PlacedModel) -> dict[str, object]:
     }
 
 
-def _gpu(placement: Placement, gpus: Sequence[GpuLabels]) -> dict[str, object]:
+def _gpu(placement: Placement, gpus: Sequence[Gpu]) -> dict[str, object]:
     """Bytes are of each GPU: of the one that needs most."""
     if placement.gpu is None:
         return {"count": 0}
@@ -102,7 +91,7 @@ def _gpu(placement: Placement, gpus: Sequence[GpuLabels]) -> dict[str, object]:
     }
 
 
-def node_labels(gpus: Sequence[GpuLabels]) -> dict[str, list[str]]:
+def node_labels(gpus: Sequence[Gpu]) -> dict[str, list[str]]:
     """By cloud."""
     return {
         "aws": _names([gpu.karpenter for gpu in gpus]),

@@ -21,8 +21,8 @@ _MIB = 1 << 20
 _CORES_BESIDE_GPUS, _CORES_BESIDE_CPU_LAYERS, _CORES_ALONE = 4, 16, 8
 
 
-def document(placement: Placement, others: Sequence[Gpu] = ()) -> str:
-    """JSON text. ``others`` would do too, in the same number, when there is none of the chosen.
+def text(placement: Placement, others: Sequence[Gpu] = ()) -> str:
+    """JSON. ``others`` would do too, in the same number, when there is none of the chosen.
     Raises ``SettingsError`` for a GPU that Modal does not have.
     """
     here = placement.model.reference

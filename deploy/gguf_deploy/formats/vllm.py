@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from gguf_deploy.formats.compose import how_to_start, reservation
-from gguf_deploy.formats.helm import GpuLabels, budgets, how_to_install, node_labels
+from gguf_deploy.formats.helm import budgets, how_to_install, node_labels
 from gguf_deploy.formats.plan_file import yaml_file
+from gguf_deploy.hardware import Gpu
 from gguf_deploy.planning.vllm import VllmPlan, VllmTrial
 from gguf_server.models.safetensors import Safetensors
 from gguf_server.models.sizes import gibibytes, human_bytes
@@ -59,7 +60,7 @@ def as_json(plan: VllmPlan) -> str:
     return msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"
 
 
-def helm_values(plan: VllmPlan, gpus: Sequence[GpuLabels], command: str) -> str:
+def helm_values(plan: VllmPlan, gpus: Sequence[Gpu], command: str) -> str:
     """``gpus`` are all kinds that would do."""
     startup = plan.startup
     how = how_to_install(startup.helm_timeout_seconds)

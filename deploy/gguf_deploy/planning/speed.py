@@ -21,11 +21,9 @@ def speed_bounds(
     """
 
     def tokens_per_second(streams: int) -> float:
-        met = _experts_met(description, streams)
-        read = description.active_bytes - description.expert_bytes * (
-            _experts_met(description, 1) - met
-        )
-        share = met if only_experts else read / max(1, description.size_bytes)
+        read = _bytes_read(description, streams)
+        experts = _experts_met(description, streams)
+        share = experts if only_experts else read / max(1, description.size_bytes)
         on_host = min(read, offloaded_bytes * share)
         seconds = (read - on_host) / bytes_per_second + on_host / HOST_BYTES_PER_SECOND
         return streams / seconds if seconds else 0.0
@@ -34,6 +32,12 @@ def speed_bounds(
         one_stream_tokens_per_second=tokens_per_second(1),
         all_slots_tokens_per_second=tokens_per_second(slots),
     )
+
+
+def _bytes_read(description: Description, streams: int) -> float:
+    """Of the weights in a step: what one stream reads, and the experts that only others meet."""
+    more = _experts_met(description, streams) - _experts_met(description, 1)
+    return description.active_bytes + description.expert_bytes * more
 
 
 def _experts_met(description: Description, streams: int) -> float:

@@ -1,6 +1,6 @@
 """Values that need no edit."""
 
-from dataclasses import dataclass
+import dataclasses
 
 import pytest
 import yaml
@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gguf_deploy.formats.environment import environment
 from gguf_deploy.formats.helm import host_cache_bytes, text, values
+from gguf_deploy.hardware import find
 from gguf_server.engine.host_memory import HostMemory, cache_bytes
 from gguf_server.models.placement import Placement, dumps, loads
 from gguf_server.settings.serve import Settings
@@ -23,16 +24,11 @@ from tests.deploy.placements import (
 COMMAND = "gguf-deploy plan acme/moe-8x3b-gguf --format helm"
 
 
-@dataclass(frozen=True)
-class Labels:
-    karpenter: tuple[str, ...] = ()
-    gke: tuple[str, ...] = ()
-    aks: tuple[str, ...] = ()
-
-
 def test_values_of_a_moe_on_one_gpu() -> None:
-    l40s = Labels(gke=("nvidia-l40s",), karpenter=("l40s",))
-    h100 = Labels(gke=("nvidia-h100-80gb", "nvidia-l40s"), karpenter=("h100",), aks=("h100",))
+    l40s = dataclasses.replace(find("L40S"), gke=("nvidia-l40s",), karpenter=("l40s",), aks=())
+    h100 = dataclasses.replace(
+        l40s, gke=("nvidia-h100-80gb", "nvidia-l40s"), karpenter=("h100",), aks=("h100",)
+    )
     assert values(moe_on_l40s(), [l40s, h100]) == {
         "model": {
             "name": "acme/moe-8x3b-gguf",

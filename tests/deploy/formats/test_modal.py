@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gguf_deploy.formats.modal import document
+from gguf_deploy.formats.modal import text
 from gguf_deploy.hardware import Gpu, find
 from gguf_server.errors import SettingsError
 from gguf_server.models.placement import PlacedGpu, Placement
@@ -29,7 +29,7 @@ def on(modal_name: str, count: int) -> Placement:
 
 
 def read(placement: Placement, *others: Gpu) -> Any:
-    return json.loads(document(placement, others))
+    return json.loads(text(placement, others))
 
 
 def spelled(placement: Placement, *others: Gpu) -> object:
@@ -38,14 +38,14 @@ def spelled(placement: Placement, *others: Gpu) -> object:
 
 @pytest.mark.parametrize("placement", ALL)
 def test_it_carries_the_whole_placement(placement) -> None:
-    plan = json.loads(document(placement()))
+    plan = json.loads(text(placement()))
     assert msgspec.convert(plan["placement"], Placement) == placement()
     assert plan["version"] == 1
 
 
 @pytest.mark.parametrize("placement", ALL)
 def test_the_server_can_be_started_with_its_environment(placement) -> None:
-    plan = json.loads(document(placement()))
+    plan = json.loads(text(placement()))
     settings = Settings.read({}, plan["environment"])
     assert settings.context == placement().knobs.context_tokens
     assert settings.model == placement().model.reference
@@ -72,12 +72,12 @@ def test_a_cpu_takes_no_gpus_along() -> None:
 
 
 def test_it_takes_as_many_requests_at_once_as_there_are_slots() -> None:
-    plan = json.loads(document(experts_on_cpu_with_two_gpus()))
+    plan = json.loads(text(experts_on_cpu_with_two_gpus()))
     assert plan["max_inputs"] == 4
 
 
 def test_both_clocks_and_the_memory_are_in_it() -> None:
-    plan = json.loads(document(moe_on_l40s()))
+    plan = json.loads(text(moe_on_l40s()))
     assert plan["startup_timeout"] == moe_on_l40s().startup.modal_startup_timeout_seconds
     memory = plan["resources"]["memory"]
     assert memory * MIB >= moe_on_l40s().host.num_bytes > (memory - 1) * MIB
@@ -118,11 +118,11 @@ def test_a_file_of_this_machine_is_meant_by_its_name_in_the_volume() -> None:
 
 def test_a_gpu_that_modal_does_not_have_is_refused() -> None:
     with pytest.raises(SettingsError, match="Modal has no RTX-4090; plan for another with --gpu"):
-        document(on("", 1))
+        text(on("", 1))
 
 
 @pytest.mark.parametrize(("name", "most"), [("A10", 4), ("L4", 8)])
 def test_so_are_more_of_them_than_modal_gives_to_a_container(name: str, most: int) -> None:
     assert spelled(on(name, most)) == [f"{name}:{most}"]
     with pytest.raises(SettingsError, match=f"at most {most} {name} to a container"):
-        document(on(name, most + 1))
+        text(on(name, most + 1))
