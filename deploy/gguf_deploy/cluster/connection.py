@@ -34,17 +34,17 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 # Of each kind: its API, how the client lists it in one namespace and in all.
 _LISTS = {
-    "nodes": ("CoreV1Api", "", "list_node"),
-    "pods": ("CoreV1Api", "list_namespaced_pod", "list_pod_for_all_namespaces"),
-    "events": ("CoreV1Api", "list_namespaced_event", ""),
-    "deployments": ("AppsV1Api", "list_namespaced_deployment", ""),
-    "replicasets": ("AppsV1Api", "list_namespaced_replica_set", ""),
+    "nodes": (client.CoreV1Api, "", "list_node"),
+    "pods": (client.CoreV1Api, "list_namespaced_pod", "list_pod_for_all_namespaces"),
+    "events": (client.CoreV1Api, "list_namespaced_event", ""),
+    "deployments": (client.AppsV1Api, "list_namespaced_deployment", ""),
+    "replicasets": (client.AppsV1Api, "list_namespaced_replica_set", ""),
     "horizontalpodautoscalers": (
-        "AutoscalingV2Api",
+        client.AutoscalingV2Api,
         "list_namespaced_horizontal_pod_autoscaler",
         "",
     ),
-    "poddisruptionbudgets": ("PolicyV1Api", "list_namespaced_pod_disruption_budget", ""),
+    "poddisruptionbudgets": (client.PolicyV1Api, "list_namespaced_pod_disruption_budget", ""),
 }
 
 
@@ -91,7 +91,7 @@ class Connection:
         Raises ``ClusterUnreachable`` and ``ClusterForbids``.
         """
         api, in_one, in_all = _LISTS[kind]
-        ask = getattr(self._of(api), in_one if namespace else in_all)
+        ask = getattr(api(self._api), in_one if namespace else in_all)
         where = {"namespace": namespace} if namespace else {}
         try:
             return self._pages(ask, kind, {**where, **query, "limit": _PAGE})
@@ -100,7 +100,7 @@ class Connection:
 
     def deployment(self, namespace: str, name: str) -> Json | None:
         """None where there is none."""
-        ask = self._of("AppsV1Api").read_namespaced_deployment
+        ask = client.AppsV1Api(self._api).read_namespaced_deployment
         try:
             return self._object(ask, name=name, namespace=namespace)
         except ApiException as exc:
@@ -115,17 +115,15 @@ class Connection:
 
         Raises ``ClusterRefuses`` with the server's own words.
         """
-        ask = self._of("AppsV1Api").patch_namespaced_deployment
+        ask = client.AppsV1Api(self._api).patch_namespaced_deployment
         where = {"name": name, "namespace": namespace}
         try:
             return self._object(ask, **where, body=list(patch), field_manager=manager)
         except ApiException as exc:
             if exc.status in _INVALID:
-                why = (
-                    "it was changed at the same time; try again" if exc.status == _CONFLICT else ""
-                )
-                said = why or _said(exc, _LONGEST_REFUSAL)
-                msg = f"the cluster refuses to change deployment {name}: {said}"
+                changed = "it was changed at the same time; try again"
+                why = changed if exc.status == _CONFLICT else _said(exc, _LONGEST_REFUSAL)
+                msg = f"the cluster refuses to change deployment {name}: {why}"
                 raise ClusterRefuses(msg) from None
             raise self._refusal(exc, "patch", "deployments", namespace) from None
 
@@ -135,7 +133,7 @@ class Connection:
         ``pod`` is ``name:port`` or ``https:name:port``. An answer of the API server itself, such as
         that nothing listens there, is an answer too, and so is silence.
         """
-        ask = self._of("CoreV1Api").connect_get_namespaced_pod_proxy_with_path
+        ask = client.CoreV1Api(self._api).connect_get_namespaced_pod_proxy_with_path
         where = {
             "name": pod,
             "namespace": namespace,
@@ -151,16 +149,13 @@ class Connection:
         self, namespace: str, pod: str, container: str, *, lines: int, previous: bool = False
     ) -> str:
         """The last lines; empty if there is no log."""
-        ask = self._of("CoreV1Api").read_namespaced_pod_log
+        ask = client.CoreV1Api(self._api).read_namespaced_pod_log
         where = {"name": pod, "namespace": namespace, "container": container}
         query = {**where, "tail_lines": lines, "previous": previous}
         answer = self._answer(ask, ("get", "pods/log"), namespace, query)
         return answer.body.decode(errors="replace") if answer.status == _OK else ""
 
     # --- one request ---------------------------------------------------------------------------
-
-    def _of(self, api: str) -> Any:
-        return getattr(client, api)(self._api)
 
     def _answer(
         self, ask: Callable[..., Any], right: tuple[str, str], namespace: str, query: Json

@@ -117,7 +117,7 @@ def silent_pod(connection: Connection, rollout: Rollout) -> str:
         if server is None or not (server.port and pod.is_ready and report.revision == newest):
             continue
         for path in (server.ready_path or "/readyz", "/v1/models"):
-            answer = connection.ask_pod(pod.namespace, proxied(pod, server), path)
+            answer = connection.ask_pod(pod.namespace, _proxied(pod, server), path)
             if answer.status not in (_OK, _UNAUTHORIZED):
                 return f"{pod.name} answers {path} with {answer.status}"
         return ""
@@ -190,7 +190,7 @@ class _Look:
         return None
 
     def _startup(self, pod: Pod, server: Container) -> Load | None:
-        answer = self._connection.ask_pod(self._namespace, proxied(pod, server), "/startupz")
+        answer = self._connection.ask_pod(self._namespace, _proxied(pod, server), "/startupz")
         return read_startupz(answer.body)
 
     def _with_last_words(self, pod: Pod) -> Pod:
@@ -219,7 +219,7 @@ class _Look:
         return that_matter([event for event in events if event.about in ours])
 
 
-def proxied(pod: Pod, server: Container) -> str:
+def _proxied(pod: Pod, server: Container) -> str:
     """The pod's name as its proxy takes it."""
     scheme = f"{server.scheme}:" if server.scheme else ""
     return f"{scheme}{pod.name}:{server.port}"

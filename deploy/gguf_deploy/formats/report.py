@@ -18,13 +18,13 @@ _HEADS = ("", "OFFER", "NEEDS", "OF", "TOKENS/S AT MOST", "$/HOUR", "$/MILLION T
 
 def lines(found: Found, placement: Placement | None, nodes: Sequence[Node] = ()) -> list[str]:
     """All of it; without a placement nothing fits. ``nodes`` are those that can run it."""
-    shown = [*_subject(found.chosen or found.trials[0]), "", *offers(found)]
+    shown = [*_subject(found.chosen or found.trials[0]), "", *_offers(found)]
     if placement is not None:
         shown += ["", *_chosen(placement), *map(_node, nodes), *_unpriced(found)]
     return shown
 
 
-def offers(found: Found) -> list[str]:
+def _offers(found: Found) -> list[str]:
     """One line for each kind of GPU: the fewest that fit, else the most that there are."""
     rows = [_row(trial, is_chosen=trial is found.chosen) for trial in _shortened(found)]
     return table(_HEADS, rows)
