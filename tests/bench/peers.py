@@ -95,7 +95,7 @@ def ours(options: tuple[str, ...] = ()) -> Server:
 def peers() -> list[Server]:
     """llama-server in both layouts of its cache, and both servers that llama-cpp-python has."""
     program = str(_llama_server())
-    python, example = _printed("python-peers")
+    python, example = printed("python-peers")
     return [
         Server("llama-server split", "llama-server", program),
         Server("llama-server unified", "llama-server", program, ("--kv-unified",)),
@@ -110,13 +110,13 @@ def batched_bench() -> Path:
 
 
 def _llama_server() -> Path:
-    return Path(_printed("build-peer")[0])
+    return Path(printed("build-peer")[0])
 
 
-def _printed(script: str) -> list[str]:
+def printed(script: str, *arguments: str) -> list[str]:
     """The lines of a script that makes something once, with this Python, and says where it is."""
     done = subprocess.run(
-        [ROOT / "scripts" / script],
+        [ROOT / "scripts" / script, *arguments],
         env={**os.environ, "PYTHON": sys.executable},
         stdout=subprocess.PIPE,
         text=True,
