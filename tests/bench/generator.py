@@ -30,7 +30,10 @@ from tests.bench.vocabulary import tokenizer
 NUM_BOOK_WORDS = 50_000
 STREAMS = (1, 8)
 LOAD = [
-    *("--pp", "512", "--tg", "64", "--runs", "3", "--exact-tg", "--no-cache"),
+    *("--pp", "512", "--tg", "64", "--runs", "3", "--no-cache"),
+    # Its own way to exact lengths asks for a minimum of tokens, too; and it would ask for their
+    # numbers. We know neither, and say so.
+    *("--extra-body", "ignore_eos=true,return_token_ids=false"),
     # A small model's answers prove nothing, and there is no network to subtract.
     *("--skip-coherence", "--latency-mode", "none", "--exit-on-first-fail"),
 ]
@@ -72,12 +75,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 async def measure(python: str, server: Server, deployment: Deployment, place: Desk) -> str:
+    alone = {"HOME": str(place.home), "HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1"}
     async with running(server, deployment) as started:
         await asyncio.to_thread(
             subprocess.run,
             place.command(python, server, started.target),
-            env={**os.environ, "HOME": str(place.home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
-            | {"NO_PROXY": "127.0.0.1"},
+            env={**os.environ, **alone, "PYTHONPATH": ""},
             stdout=sys.stderr,
             check=True,
         )
@@ -101,7 +104,11 @@ def main(arguments: list[str]) -> int:
         with desk(options.model) as place:
             for server in servers:
                 print(asyncio.run(measure(python, server, deployment, place)), end="\n\n")
-    except (StartError, ServerUnusable, subprocess.CalledProcessError, ValueError, OSError) as exc:
+    except subprocess.CalledProcessError as exc:
+        failed = " ".join(map(str, exc.cmd[:3]))
+        print(f"bench: {failed} ended with code {exc.returncode}; see above", file=sys.stderr)
+        return 1
+    except (StartError, ServerUnusable, ValueError, OSError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
