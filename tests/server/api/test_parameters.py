@@ -38,6 +38,7 @@ def test_null_means_absent():
         {"function_call": "none"},
         {"modalities": ["text"]},
         {"store": False},
+        {"return_token_ids": False},
         {"service_tier": "auto"},
         {"user": "me", "metadata": {"a": "b"}, "safety_identifier": "x", "prompt_cache_key": "y"},
     ],

@@ -23,6 +23,7 @@ class ChatRequest(GenerationRequest):
         "modalities": (["text"],),
         "moderation": (),
         "prediction": (),
+        "return_token_ids": (False,),
         "service_tier": ("auto", "default"),
         "store": (False,),
         "verbosity": ("medium",),
