@@ -1,4 +1,4 @@
-"""Servers beside one another: CPU time of each run, medians of several, the ratio to the peers."""
+"""Servers beside one another: what each run cost, medians of several, the ratio to the peers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class MachineSummary(Summary):
 
     server_cpu_seconds: float | None
     others_cpu_seconds: float | None
+    peak_bytes: float | None
 
     @property
     def is_complete(self) -> bool:
@@ -29,11 +30,14 @@ class MachineSummary(Summary):
         return self.num_completed == self.num_requests and not self.num_short
 
 
-def summarize_beside(run: Run, spent: CpuSeconds | None = None) -> MachineSummary:
+def summarize_beside(
+    run: Run, spent: CpuSeconds | None = None, peak_bytes: int | None = None
+) -> MachineSummary:
     return MachineSummary(
         **asdict(summarize(run)),
         server_cpu_seconds=spent.session if spent else None,
         others_cpu_seconds=_others(run, spent) if spent else None,
+        peak_bytes=peak_bytes,
     )
 
 

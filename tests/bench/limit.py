@@ -14,8 +14,9 @@ from typing import Any
 
 from gguf_server.bench.client import Outcome
 from gguf_server.bench.load import Run
-from gguf_server.bench.report import aligned, number
+from gguf_server.bench.report import number
 from gguf_server.bench.workloads import Shape, Workload
+from tests.bench import markdown
 from tests.bench.peers import Deployment, StartError
 
 STREAMS = (1, 8, 16)
@@ -103,8 +104,8 @@ def table(pairs: Sequence[Pair]) -> str:
         )
         for each in summary(pairs)
     ]
-    title = f"decode beside llama-batched-bench, tokens/s, {workload(1).sizes}"
-    return "\n".join([title, *aligned([COLUMNS, *rows])])
+    title = f"## Limit\n\nDecode beside `llama-batched-bench`, tokens/s, {workload(1).sizes}."
+    return f"{title}\n\n{markdown.table(COLUMNS, rows)}"
 
 
 def summary(pairs: Sequence[Pair]) -> list[Share]:

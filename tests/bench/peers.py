@@ -42,6 +42,8 @@ class Deployment:
     num_slots: int
     num_context_tokens: int = 2048  # per slot
     num_threads: int = 2
+    num_clients: int = 1  # open at once: none may be refused
+    embeddings: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def _our_arguments(deployment: Deployment, port: int) -> list[str]:
         *("--slots", str(deployment.num_slots)),
         *("--context", str(deployment.num_context_tokens)),
         *("--threads", str(deployment.num_threads)),
+        *("--max-waiting", str(deployment.num_clients)),
         *("--flash-attention", "on"),
         str(deployment.model),
     ]

@@ -1,4 +1,4 @@
-"""Prints the table and builds the JSON record; judges nothing."""
+"""The page for people and the record for programs."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gguf_server.bench.report import aligned, number
-from gguf_server.bench.workloads import Workload
+from gguf_server.bench.report import number
+from gguf_server.bench.workloads import Headline, Workload
+from tests.bench import markdown
 from tests.bench.comparison import MachineSummary, advantage, medians
 from tests.bench.machine import Machine
 from tests.bench.metrics import PYTHON_PHASES, Steps
 from tests.bench.peers import Server
+from tests.bench.targets import targets
 
-HEADLINES = {
-    "output_tokens_per_second": "output tokens/s",
+MEASURES: dict[Headline, str] = {
+    "output_tokens_per_second": "out/s",
     "wall_seconds": "wall time",
     "longest_pause_seconds": "longest pause",
 }
 COLUMNS = (
-    *("server", "wall", "tok/s", "TTFT p50", "p95", "ITL p50", "p95", "pause"),
-    *("cached", "done", "cores", "others"),
+    *("server", "wall s", "out/s", "TTFT p50 s", "p95 s", "ITL p50 ms", "p95 ms", "max s"),
+    *("cached", "done", "CPU ms/out", "MiB", "others"),
 )
+LEGEND = """\
+out/s: tokens, or embeddings, a second. TTFT: submit to the first text; ITL: gap between two texts
+of one stream. CPU: of the server. MiB: peaks of all its processes, the mapped model included.
+others: cores kept busy by programs that are neither server nor client, and spoil the numbers."""
 STEP_COLUMNS = ("workload", "steps", "computed", "max prefill", "left out", "python ms")
 STEP_PHASES = (*PYTHON_PHASES, "sample", "decode")
+MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +45,11 @@ class Measured:
 
 
 def header(machine: Machine, model: str, num_threads: int, repeat: int) -> str:
-    runs = "one run" if repeat == 1 else f"medians of {repeat} runs"
+    runs = "one run" if repeat == 1 else f"medians of {repeat} runs, servers taking turns"
     versions = ", ".join(f"{name} {text}" for name, text in machine.versions.items())
     return (
-        f"{model} on {machine.cpu}, {machine.num_cores} cores, {num_threads} threads; {runs}\n"
-        f"{versions}\n"
-        "seconds, ITL in milliseconds; ITL and pause are gaps between two texts of one stream;\n"
-        "cores and others: cores kept busy by the server, and by programs that spoil the numbers"
+        f"`{machine.command}`, {machine.date}: {model} on {machine.cpu}, "
+        f"{machine.num_cores} cores, {num_threads} threads; {runs}.\n{versions}.\n\n{LEGEND}"
     )
 
 
@@ -57,9 +62,26 @@ def steps_table(runs: Sequence[Measured]) -> str:
     rows = [_step_cells(run) for workload in _workloads(runs) if (run := _last(workload, runs))]
     if not rows:
         return ""
-    names = (*STEP_COLUMNS, *STEP_PHASES)
-    title = "our steps (last run): milliseconds per step; python = " + " + ".join(PYTHON_PHASES)
-    return "\n".join([title, *aligned([names, *rows])])
+    title = (
+        f"## Our steps\n\nLast run, milliseconds per step; python = {' + '.join(PYTHON_PHASES)}."
+    )
+    return f"{title}\n\n{markdown.table((*STEP_COLUMNS, *STEP_PHASES), rows)}"
+
+
+def targets_table(runs: Sequence[Measured]) -> str:
+    """Empty without a peer."""
+    by_name = {workload.name: workload for workload in _workloads(runs)}
+    rows = []
+    for target in targets(by_name):
+        ratio = _advantage(by_name[target.workload], runs, target.measure)
+        if ratio is not None:
+            verdict = "met" if ratio >= target.at_least else "missed"
+            what = MEASURES[target.measure]
+            rows.append((target.workload, what, f"{ratio:.2f}", f"{target.at_least:g}", verdict))
+    if not rows:
+        return ""
+    heads = ("workload", "measure", "times the best peer", "target", "")
+    return f"## Beside the best peer\n\n{markdown.table(heads, rows)}"
 
 
 def record(runs: Sequence[Measured], machine: Machine, settings: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +90,7 @@ def record(runs: Sequence[Measured], machine: Machine, settings: dict[str, Any])
             "name": workload.name,
             "title": workload.title,
             "headline": workload.headline,
-            "advantage": _advantage(workload, runs),
+            "advantage": _advantage(workload, runs, workload.headline),
             "servers": {name: _server_record(group) for name, group in _groups(workload, runs)},
         }
         for workload in _workloads(runs)
@@ -87,27 +109,26 @@ def _server_record(group: Sequence[Measured]) -> dict[str, Any]:
 
 
 def _block(workload: Workload, runs: Sequence[Measured]) -> str:
-    groups = list(_groups(workload, runs))
-    rows = [_cells(name, medians([run.summary for run in group])) for name, group in groups]
-    lines = [f"{workload.title}  [{workload.name}]", *aligned([COLUMNS, *rows])]
-    ratio = _advantage(workload, runs)
-    if ratio is not None:
-        lines.append(f"  {HEADLINES[workload.headline]}: {ratio:.2f} times the better peer's")
+    rows = [
+        _cells(name, medians([run.summary for run in group]))
+        for name, group in _groups(workload, runs)
+    ]
     errors = {
-        f"{run.server.name}: {error}"
+        f"- {run.server.name}: {error}"
         for run in runs
         for error in run.errors[:1]
         if run.workload is workload
     }
-    return "\n".join([*lines, *(f"  ! {error}" for error in sorted(errors))])
+    head = f"### {workload.name}\n\n{workload.title}"
+    return "\n\n".join([head, markdown.table(COLUMNS, rows), *sorted(errors)])
 
 
-def _advantage(workload: Workload, runs: Sequence[Measured]) -> float | None:
+def _advantage(workload: Workload, runs: Sequence[Measured], measure: Headline) -> float | None:
     groups = [(group[0].server.is_ours, group) for _, group in _groups(workload, runs)]
     merged = [(is_ours, medians([run.summary for run in group])) for is_ours, group in groups]
     mine = [summary for is_ours, summary in merged if is_ours]
     theirs = [summary for is_ours, summary in merged if not is_ours]
-    return advantage(mine[0], theirs, workload.headline) if mine else None
+    return advantage(mine[0], theirs, measure) if mine else None
 
 
 def _workloads(runs: Iterable[Measured]) -> list[Workload]:
@@ -139,8 +160,9 @@ def _cells(name: str, summary: MachineSummary) -> tuple[str, ...]:
         number(summary.longest_pause_seconds),
         f"{summary.num_cached_tokens}/{summary.num_prompt_tokens}",
         f"{summary.num_completed} of {summary.num_requests}",
-        number(_cores(summary.server_cpu_seconds, summary)),
-        number(_cores(summary.others_cpu_seconds, summary)),
+        number(_of(summary.server_cpu_seconds, summary.num_output_tokens), scale=1e3, digits=1),
+        number(summary.peak_bytes, scale=1 / MIB, digits=0),
+        number(_of(summary.others_cpu_seconds, summary.wall_seconds)),
     )
 
 
@@ -159,5 +181,5 @@ def _step_cells(run: Measured) -> tuple[str, ...]:
     )
 
 
-def _cores(cpu_seconds: float | None, summary: MachineSummary) -> float | None:
-    return None if cpu_seconds is None else cpu_seconds / summary.wall_seconds
+def _of(value: float | None, whole: float) -> float | None:
+    return value / whole if value is not None and whole else None

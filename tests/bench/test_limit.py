@@ -51,12 +51,12 @@ def test_the_share_is_that_of_neighbours_not_of_medians() -> None:
     [share] = summary(pairs)
     assert (share.num_streams, share.alone, share.ours) == (8, 100.0, 90.0)
     assert share.share == pytest.approx(0.95)
-    assert table(pairs).splitlines()[-1].split() == ["8", "100.0", "90.0", "0.95"]
+    assert table(pairs).splitlines()[-1].split()[1::2] == ["8", "100.0", "90.0", "0.95"]
 
 
 def test_a_run_of_ours_that_failed_shows_as_none() -> None:
     pairs = [Pair(8, 100.0, None)]
-    assert table(pairs).splitlines()[-1].split() == ["8", "100.0", "-", "-"]
+    assert table(pairs).splitlines()[-1].split()[1::2] == ["8", "100.0", "-", "-"]
     assert json.loads(json.dumps(record(pairs)))["medians"][0]["share"] is None
 
 

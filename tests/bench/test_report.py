@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from gguf_server.bench.load import Run
@@ -7,7 +8,7 @@ from tests.bench.comparison import summarize_beside
 from tests.bench.machine import Machine
 from tests.bench.metrics import Steps
 from tests.bench.peers import Deployment, Server
-from tests.bench.report import Measured, record, steps_table, table
+from tests.bench.report import Measured, record, steps_table, table, targets_table
 from tests.bench.test_comparison import outcome
 
 OURS = Server("gguf-server", "gguf-server", "gguf-server")
@@ -22,26 +23,47 @@ def measured(server: Server, wall_seconds: float, error: str | None = None) -> M
     return Measured(WORKLOADS[3], server, summarize_beside(run), steps, (error,) if error else ())
 
 
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
 def test_the_table_has_a_row_for_each_server_and_the_ratio_of_the_headline() -> None:
-    lines = table([measured(OURS, 2.0), measured(PEER, 8.0), measured(OURS, 4.0)]).splitlines()
-    assert lines[0].startswith(WORKLOADS[3].title)
-    assert lines[2].split()[:2] == ["gguf-server", "3.00"]
-    assert lines[4].strip() == "wall time: 2.67 times the better peer's"
+    runs = [measured(OURS, 2.0), measured(PEER, 8.0), measured(OURS, 4.0)]
+    lines = table(runs).splitlines()
+    assert lines[:3] == ["### shared", "", WORKLOADS[3].title]
+    assert lines[6].split()[:4] == ["|", "gguf-server", "|", "3.00"]
+    assert lines[7].split()[:5] == ["|", "llama-server", "split", "|", "8.00"]
 
 
-def test_without_peers_there_is_no_ratio() -> None:
-    assert "better peer" not in table([measured(OURS, 2.0)])
+def test_targets_are_met_or_missed_by_the_ratio_to_the_best_peer() -> None:
+    runs = [measured(OURS, 2.0), measured(PEER, 8.0), measured(PEER, 6.4)]
+    out, wall = (cells(line) for line in targets_table(runs).splitlines()[-2:])
+    assert out == ["shared", "out/s", "3.56", "0.97", "met"]
+    assert wall == ["shared", "wall time", "3.60", "3.5", "met"]
+    slower = [measured(OURS, 2.0), measured(PEER, 6.0)]
+    assert cells(targets_table(slower).splitlines()[-1])[-2:] == ["3.5", "missed"]
+
+
+def test_without_peers_nothing_is_met_or_missed() -> None:
+    assert targets_table([measured(OURS, 2.0)]) == ""
+
+
+def test_what_a_run_cost_is_by_what_came_out_of_it() -> None:
+    run = measured(OURS, 2.0)
+    summary = replace(run.summary, server_cpu_seconds=1.0, peak_bytes=300 << 20)
+    row = cells(table([replace(run, summary=summary)]).splitlines()[-1])
+    assert row[-3:] == ["250.0", "300", "-"]
 
 
 def test_a_failure_shows_in_the_table_with_its_reason() -> None:
     text = table([measured(OURS, 2.0, error="HTTP 500: oops"), measured(PEER, 8.0)])
     assert "0 of 1" in text
-    assert "! gguf-server: HTTP 500: oops" in text
+    assert "- gguf-server: HTTP 500: oops" in text
 
 
 def test_steps_are_shown_for_ours_only() -> None:
     assert steps_table([measured(PEER, 8.0)]) == ""
-    assert steps_table([measured(OURS, 2.0)]).splitlines()[2].split()[:3] == ["shared", "10", "94"]
+    assert cells(steps_table([measured(OURS, 2.0)]).splitlines()[-1])[:3] == ["shared", "10", "94"]
 
 
 def test_a_record_is_json_with_every_single_run_in_it() -> None:

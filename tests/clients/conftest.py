@@ -80,7 +80,7 @@ def _python(client: str) -> str:
     if client == "openai":  # one of the locked packages that the tests themselves use
         return sys.executable
     made = subprocess.run(
-        [ROOT / "scripts" / "client-env", client],
+        [ROOT / "scripts" / "locked-env", client],
         env={**os.environ, "PYTHON": sys.executable},
         stdout=subprocess.PIPE,
         text=True,

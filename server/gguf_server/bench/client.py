@@ -59,6 +59,7 @@ class Outcome:
     submitted_at: float
     finished_at: float
     text_at: tuple[float, ...]
+    text: str = ""
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     num_output_tokens: int = 0
@@ -81,6 +82,7 @@ class EventDecoder:
 class Transcript:
     """Collects one stream's events; the server's usage counts the tokens, else the events do."""
 
+    texts: list[str] = field(default_factory=list)
     text_at: list[float] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
     done: bool = False
@@ -92,22 +94,26 @@ class Transcript:
         event = _object(data)
         if "error" in event:
             raise RequestFailed("error event", Refusal.of(event).message)
-        if any(_text(choice) for choice in event.get("choices") or ()):
+        if text := "".join(_text(choice) or "" for choice in event.get("choices") or ()):
+            self.texts.append(text)
             self.text_at.append(now)
         self.usage = event.get("usage") or self.usage
 
     def outcome(self, prompt: Prompt, submitted_at: float, failure: Failure | None) -> Outcome:
         details = self.usage.get("prompt_tokens_details") or {}
         num_output_tokens = self.usage.get("completion_tokens", len(self.text_at))
-        is_counted = failure is None and "completion_tokens" in self.usage
+        is_exact = prompt.schema is None and "completion_tokens" in self.usage
         return Outcome(
             submitted_at=submitted_at,
             finished_at=time.perf_counter(),
             text_at=tuple(self.text_at),
+            text="".join(self.texts),
             num_prompt_tokens=self.usage.get("prompt_tokens", 0),
             num_cached_tokens=details.get("cached_tokens") or 0,
             num_output_tokens=num_output_tokens,
-            num_missing_tokens=prompt.max_tokens - num_output_tokens if is_counted else 0,
+            num_missing_tokens=prompt.max_tokens - num_output_tokens
+            if is_exact and failure is None
+            else 0,
             failure=failure,
         )
 
@@ -147,6 +153,8 @@ async def converse(target: Target, prompt: Prompt, transcript: Transcript) -> No
         raise RequestFailed("timeout", f"no end after {target.timeout_seconds:g} s") from None
     if not transcript.done:
         raise RequestFailed("broken answer", "the stream ended before [DONE]")
+    if prompt.schema is not None:
+        _check_form("".join(transcript.texts), prompt.schema)
 
 
 async def get(endpoint: Endpoint, path: str) -> tuple[int, bytes]:
@@ -158,8 +166,9 @@ async def get(endpoint: Endpoint, path: str) -> tuple[int, bytes]:
 
 
 def chat_body(target: Target, prompt: Prompt) -> bytes:
-    """Of exact length, with the usage at the end; nothing else departs from defaults."""
-    wanted = {
+    """Of exact length, or by a schema; with the usage at the end. Nothing else departs from
+    defaults."""
+    wanted: dict[str, Any] = {
         "model": target.model,
         "messages": [{"role": each.role, "content": each.content} for each in prompt.messages],
         "max_tokens": prompt.max_tokens,
@@ -167,7 +176,22 @@ def chat_body(target: Target, prompt: Prompt) -> bytes:
         "stream_options": {"include_usage": True},
         **target.sampling,
     }
-    return json.dumps(wanted | ({"ignore_eos": True} if target.ignore_eos else {})).encode()
+    if prompt.schema is not None:
+        schema = {"name": "answer", "strict": True, "schema": prompt.schema}
+        wanted["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif target.ignore_eos:
+        wanted["ignore_eos"] = True
+    return json.dumps(wanted).encode()
+
+
+def _check_form(text: str, schema: Mapping[str, Any]) -> None:
+    """Is it whole, and has it the right keys: what a server that ignores schemas gets wrong."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        raise RequestFailed("not the schema's", f"not JSON: {text[:60]!r}") from None
+    if not isinstance(answer, dict) or set(answer) != set(schema["properties"]):
+        raise RequestFailed("not the schema's", f"other keys: {text[:60]!r}")
 
 
 def _text(choice: dict[str, Any]) -> str | None:

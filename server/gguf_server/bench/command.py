@@ -13,7 +13,7 @@ from gguf_server.bench.client import Target
 from gguf_server.bench.load import Run, drive
 from gguf_server.bench.report import Measured
 from gguf_server.bench.stats import failures, summarize
-from gguf_server.bench.workloads import PLAIN_RULER, WORKLOADS, Ruler, Workload, prompts
+from gguf_server.bench.workloads import PLAIN_RULER, STANDARD, WORKLOADS, Ruler, Workload, prompts
 from gguf_server.endpoint import Endpoint
 from gguf_server.errors import ServerUnusable, SettingsError
 from gguf_server.settings.clients import BenchSettings
@@ -37,7 +37,7 @@ def chosen(settings: BenchSettings) -> list[Workload]:
         raise SettingsError(msg)
     return [
         each.scaled(settings.concurrency, settings.requests)
-        for each in WORKLOADS
+        for each in (WORKLOADS if settings.workload else STANDARD)
         if not settings.workload or each.name in settings.workload
     ]
 
@@ -86,7 +86,7 @@ async def _progress(workload: Workload) -> AsyncIterator[Callable[[int], None]]:
 
     async def show() -> None:
         while True:
-            count = f"{num_done} of {len(workload.shapes)}"
+            count = f"{num_done} of {workload.num_requests}"
             line = f"{workload.name}: {count} requests, {time.monotonic() - start:.0f} s"
             print(f"{_CLEAR_LINE}{line}", end="", file=sys.stderr, flush=True)
             await asyncio.sleep(_REFRESH_SECONDS)

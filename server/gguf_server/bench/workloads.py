@@ -3,12 +3,13 @@
 Everything is seeded, so two servers, or two days, get byte-identical prompts.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from random import Random
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-Role = Literal["system", "user"]
+Role = Literal["system", "user", "assistant"]
 Headline = Literal["output_tokens_per_second", "wall_seconds", "longest_pause_seconds"]
 
 # One token each, after a space, in the vocabulary tried; a Ruler corrects where it is not so.
@@ -34,10 +35,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request as the client sends it: no server may answer more or fewer tokens than asked."""
+    """One request as the client sends it, and what the user says next.
+
+    No server may answer more or fewer tokens than asked, except where a schema ends the answer.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int
+    next_messages: tuple[Message, ...] = ()
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    def after(self, answer: str) -> Self:
+        """The conversation's next request: all so far, the answer, the user's next message."""
+        first, *rest = self.next_messages
+        messages = (*self.messages, Message("assistant", answer), first)
+        return replace(self, messages=messages, next_messages=tuple(rest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +62,34 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
+    """``shapes`` are those of first requests: each may begin a conversation of ``num_turns``, in
+    which the user says ``num_next_tokens`` more a turn. Where ``num_slots`` is 0, a server under
+    test has as many as there are requests open at once.
+    """
+
     name: str
     sizes: str
     concurrency: int
     shapes: tuple[Shape, ...]
     headline: Headline
     num_system_tokens: int = 0
+    num_turns: int = 1
+    num_next_tokens: int = 0
+    num_slots: int = 0
+    schema: Mapping[str, Any] | None = None
 
     @property
     def title(self) -> str:
-        num_requests = len(self.shapes)
-        if num_requests == 1:
+        count = len(self.shapes)
+        if count == 1:
             return f"1 stream, {self.sizes}"
-        return f"{num_requests} requests, {self.concurrency} at once, {self.sizes}"
+        what = f"conversations of {self.num_turns} turns" if self.num_turns > 1 else "requests"
+        where = f" on {self.num_slots} slots" if self.num_slots else ""
+        return f"{count} {what}, {self.concurrency} at once{where}, {self.sizes}"
+
+    @property
+    def num_requests(self) -> int:
+        return len(self.shapes) * self.num_turns
 
     def scaled(self, concurrency: int = 0, num_requests: int = 0) -> Self:
         """The same mixture with another number of requests, or of those open at once."""
@@ -96,9 +123,28 @@ class Ruler:
 PLAIN_RULER = Ruler(tokens_per_word=1.0, user_overhead=31, system_overhead=14)
 
 SHORT, CHAT, LONG = Shape(94, 128), Shape(94, 64), Shape(1200, 64)
-BEHIND_SYSTEM = Shape(940, 32)
+BEHIND_SYSTEM, BRIEF, OPENING = Shape(940, 32), Shape(48, 16), Shape(300, 32)
 
-WORKLOADS = (
+# Fills some 80 tokens and then ends by itself, so that every server writes the same kind of answer.
+FORM = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string", "maxLength": 40},
+        "kind": {"enum": ["question", "order", "complaint"]},
+        "scores": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": 999},
+            "minItems": 8,
+            "maxItems": 8,
+        },
+        "urgent": {"type": "boolean"},
+    },
+    "required": ["title", "kind", "scores", "urgent"],
+    "additionalProperties": False,
+}
+
+# What a server is asked where nobody says what to ask.
+STANDARD = (
     Workload(
         name="single",
         sizes="94 in / 128 out",
@@ -137,6 +183,38 @@ WORKLOADS = (
     ),
 )
 
+# What asks more of it: a queue of its own, memory for prefixes, schemas.
+DEMANDING = (
+    Workload(
+        name="turns",
+        sizes="300 in, 40 more a turn / 32 out",
+        concurrency=24,
+        shapes=(OPENING,) * 24,
+        headline="wall_seconds",
+        num_turns=6,
+        num_next_tokens=40,
+        num_slots=8,
+    ),
+    Workload(
+        name="structured",
+        sizes="94 in / JSON by one schema out",
+        concurrency=8,
+        shapes=(Shape(94, 256),) * 16,
+        headline="output_tokens_per_second",
+        schema=FORM,
+    ),
+    Workload(
+        name="crowd",
+        sizes="48 in / 16 out",
+        concurrency=200,
+        shapes=(BRIEF,) * 200,
+        headline="output_tokens_per_second",
+        num_slots=8,
+    ),
+)
+
+WORKLOADS = STANDARD + DEMANDING
+
 
 def text(seed: str, num_words: int, first: int = 0) -> str:
     """``num_words`` seeded words; ``first`` chooses the second, so that neighbours part at once.
@@ -155,12 +233,23 @@ def prompts(workload: Workload, ruler: Ruler, seed: str = "") -> tuple[Prompt, .
 
 
 def _prompt(workload: Workload, name: str, index: int, ruler: Ruler) -> Prompt:
-    shape = workload.shapes[index]
-    seed = f"{name}/{index}"
+    shape, seed = workload.shapes[index], f"{name}/{index}"
+    num_words = ruler.words(workload.num_next_tokens)
+    later = (text(f"{seed}/{turn}", num_words, index) for turn in range(1, workload.num_turns))
+    return Prompt(
+        _opening(workload, name, index, ruler),
+        shape.num_output_tokens,
+        tuple(Message("user", each) for each in later),
+        workload.schema,
+    )
+
+
+def _opening(workload: Workload, name: str, index: int, ruler: Ruler) -> tuple[Message, ...]:
+    num_tokens, seed = workload.shapes[index].num_prompt_tokens, f"{name}/{index}"
     if not workload.num_system_tokens:
-        num_words = ruler.words(shape.num_prompt_tokens - ruler.user_overhead)
-        return Prompt((Message("user", text(seed, num_words, index)),), shape.num_output_tokens)
+        num_words = ruler.words(num_tokens - ruler.user_overhead)
+        return (Message("user", text(seed, num_words, index)),)
     head = text(f"{name}/system", ruler.words(workload.num_system_tokens))
-    rest = shape.num_prompt_tokens - workload.num_system_tokens - ruler.system_overhead
+    rest = num_tokens - workload.num_system_tokens - ruler.system_overhead
     user = text(seed, ruler.words(rest), index)
-    return Prompt((Message("system", head), Message("user", user)), shape.num_output_tokens)
+    return (Message("system", head), Message("user", user))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar, TypeVar
 
@@ -139,6 +140,63 @@ def test_a_run_keeps_the_order_of_its_prompts_and_counts_all() -> None:
     run = asking(HEAD + chunked(*STREAM), lambda target: drive(target, [PROMPT] * 5, 2))
     assert [outcome.failure for outcome in run.outcomes] == [None] * 5
     assert run.wall_seconds > 0
+
+
+class Conversing:
+    """Answers each request with its number, but refuses one of them."""
+
+    def __init__(self, refused: int = 0) -> None:
+        self.asked: list[list[dict[str, str]]] = []
+        self.refused = refused
+
+    def __call__(self, body: bytes) -> bytes:
+        self.asked.append(json.loads(body)["messages"])
+        if len(self.asked) == self.refused:
+            return FULL
+        return HEAD + chunked(ROLE, delta(f"answer {len(self.asked)}"), FINISH)
+
+
+TALK = replace(PROMPT, next_messages=(Message("user", "and then?"), Message("user", "why?")))
+
+
+def test_a_user_waits_for_the_answer_and_says_more() -> None:
+    server, progress = Conversing(), list[int]()
+    run = asking(server, lambda target: drive(target, [TALK], 1, progress.append))
+    assert [len(messages) for messages in server.asked] == [1, 3, 5]
+    assert [each["content"] for each in server.asked[2]] == [
+        *("About river", "answer 1", "and then?", "answer 2", "why?")
+    ]
+    assert [outcome.text for outcome in run.outcomes] == ["answer 1", "answer 2", "answer 3"]
+    assert progress == [1, 2, 3]
+
+
+def test_what_was_never_asked_after_a_refusal_has_failed_too() -> None:
+    server = Conversing(refused=2)
+    run = asking(server, lambda target: drive(target, [TALK], 1))
+    kinds = [outcome.failure.kind if outcome.failure else None for outcome in run.outcomes]
+    assert kinds == [None, "HTTP 429", "not asked"]
+    assert len(server.asked) == 2
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+FORM = replace(PROMPT, schema=SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [('{"a": 1}', None), ('{"a": 1', "not JSON"), ("[1]", "other keys"), ("{}", "other keys")],
+)
+def test_an_answer_by_a_schema_is_looked_at(text: str, complaint: str | None) -> None:
+    answer = HEAD + chunked(ROLE, delta(text), event(choices=[], usage=USAGE), FINISH)
+    seen = asking(answer, lambda target: stream_chat(target, replace(FORM, max_tokens=99)))
+    assert (seen.failure.message.split(":")[0] if seen.failure else None) == complaint
+    assert seen.num_missing_tokens == 0, "it ends where the schema ends"
+
+
+def test_a_schema_is_asked_for_and_ends_the_answer_itself() -> None:
+    body = json.loads(chat_body(Target(Endpoint("127.0.0.1", 1), "m"), FORM))
+    assert body["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert "ignore_eos" not in body
 
 
 def test_prompts_are_sized_by_guess_where_the_server_does_not_count() -> None:

@@ -2,6 +2,7 @@ import pytest
 
 from gguf_server.bench.workloads import (
     PLAIN_RULER,
+    STANDARD,
     WORKLOADS,
     Message,
     Prompt,
@@ -79,3 +80,26 @@ def test_a_scaled_workload_keeps_its_mixture_and_its_title_says_its_size() -> No
 
 def test_no_more_are_open_at_once_than_there_are_requests() -> None:
     assert len(BY_NAME["single"].scaled(concurrency=4).shapes) == 4
+
+
+def test_a_conversation_goes_on_with_the_answer_and_the_users_next_message() -> None:
+    workload = BY_NAME["turns"]
+    prompt = prompts(workload, RULER)[3]
+    assert workload.num_requests == 24 * 6
+    assert len(prompt.next_messages) == 5
+    later = prompt.after("so be it")
+    assert [each.role for each in later.messages] == ["user", "assistant", "user"]
+    assert later.messages[1:] == (Message("assistant", "so be it"), prompt.next_messages[0])
+    assert later.next_messages == prompt.next_messages[1:]
+    assert len(prompt.next_messages[0].content.split()) == 40
+
+
+def test_what_is_demanding_is_asked_only_by_name() -> None:
+    assert {each.name for each in STANDARD} == {"single", "eight", "sixteen", "shared", "mixed"}
+    assert {"turns", "structured", "crowd"} <= BY_NAME.keys()
+
+
+def test_titles_say_how_many_ask_and_of_how_many_slots() -> None:
+    titles = [BY_NAME[name].title for name in ("turns", "crowd")]
+    assert titles[0].startswith("24 conversations of 6 turns, 24 at once on 8 slots, ")
+    assert titles[1].startswith("200 requests, 200 at once on 8 slots, ")

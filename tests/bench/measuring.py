@@ -1,0 +1,106 @@
+"""Starts the servers, gives each its work, and collects what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from gguf_server.bench.client import get
+from gguf_server.bench.load import Run, drive
+from gguf_server.bench.probe import calibrate, understood
+from gguf_server.bench.workloads import PLAIN_RULER, WORKLOADS, Ruler, Workload, prompts
+from gguf_server.endpoint import OK, Endpoint
+from gguf_server.errors import ServerUnusable
+from tests.bench import cpu, embedding, limit, memory, metrics
+from tests.bench.comparison import summarize_beside
+from tests.bench.embedding import EMBEDDINGS
+from tests.bench.limit import Pair
+from tests.bench.peers import Deployment, Server, Started, batched_bench, running
+from tests.bench.report import Measured
+
+ALL = (*WORKLOADS, EMBEDDINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    model: Path
+    num_threads: int
+    servers: list[Server]
+    workloads: list[Workload]
+    repeat: int
+
+    def deployment(self, workload: Workload) -> Deployment:
+        return Deployment(
+            self.model,
+            workload.num_slots or workload.concurrency,
+            num_clients=workload.concurrency,
+            num_threads=self.num_threads,
+            embeddings=workload is EMBEDDINGS,
+        )
+
+
+async def measure(plan: Plan) -> list[Measured]:
+    """Servers take turns, and the order turns round with each repeat: drift favours none."""
+    async with running(plan.servers[0], plan.deployment(WORKLOADS[0])) as started:
+        ruler = await calibrate(await understood(started.target))
+    if ruler is PLAIN_RULER:
+        raise ServerUnusable(f"{plan.servers[0].name} does not count the tokens of a prompt")
+    runs = []
+    for workload in plan.workloads:
+        for turn in range(plan.repeat):
+            for server in plan.servers[:: -1 if turn % 2 else 1]:
+                print(f"bench: {workload.name}, {server.name}, run {turn + 1}", file=sys.stderr)
+                runs.append(await _measure_one(server, workload, plan.deployment(workload), ruler))
+    return runs
+
+
+async def measure_limit(plan: Plan) -> list[Pair]:
+    """llama.cpp alone and our server take turns, too."""
+    server = next((each for each in plan.servers if each.is_ours), None)
+    if server is None:
+        return []
+    bench = batched_bench()
+    pairs = []
+    for num_streams in limit.STREAMS:
+        workload = limit.workload(num_streams)
+        deployment = plan.deployment(workload)
+        for turn in range(plan.repeat):
+            print(f"bench: {workload.name}, run {turn + 1}", file=sys.stderr)
+            alone = await asyncio.to_thread(limit.alone, bench, deployment)
+            async with running(server, deployment) as started:
+                ruler = await calibrate(started.target)
+                run = await drive(started.target, prompts(workload, ruler), num_streams)
+            pairs.append(Pair(num_streams, alone, limit.steady_rate(run)))
+    return pairs
+
+
+async def _measure_one(
+    server: Server, workload: Workload, deployment: Deployment, ruler: Ruler
+) -> Measured:
+    async with running(server, deployment) as started:
+        before = cpu.read(started.session_id)
+        run = await _drive(started, workload, ruler)
+        after = cpu.read(started.session_id)
+        peak = memory.peak_bytes(started.session_id)
+        counted = await _steps(started.target.endpoint) if server.is_ours else None
+    spent = after - before if before and after else None
+    return Measured(workload, server, summarize_beside(run, spent, peak), counted, _errors(run))
+
+
+async def _drive(started: Started, workload: Workload, ruler: Ruler) -> Run:
+    if workload is EMBEDDINGS:
+        return await embedding.drive(started.target)
+    return await drive(started.target, prompts(workload, ruler), workload.concurrency)
+
+
+def _errors(run: Run) -> tuple[str, ...]:
+    failed = [each.failure.message for each in run.outcomes if each.failure]
+    missing = [each.num_missing_tokens for each in run.outcomes if each.num_missing_tokens]
+    return (*failed, *(f"an answer had {count} tokens less than asked for" for count in missing))
+
+
+async def _steps(endpoint: Endpoint) -> metrics.Steps | None:
+    status, exposition = await get(endpoint, "/metrics")
+    return metrics.steps(exposition.decode()) if status == OK else None
