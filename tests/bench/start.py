@@ -15,20 +15,24 @@ from typing import Any, Literal
 from gguf_server.bench.client import Target, get, stream_chat
 from gguf_server.bench.http import BrokenAnswer
 from gguf_server.bench.probe import served_model
-from gguf_server.bench.report import aligned, number
+from gguf_server.bench.report import number
 from gguf_server.bench.workloads import Message, Prompt, text
 from gguf_server.endpoint import OK, Endpoint
-from tests.bench import metrics, page_cache
+from tests.bench import markdown, metrics, page_cache
 from tests.bench.peers import START_TIMEOUT_SECONDS, Deployment, Launched, Server, launched
 
 Cache = Literal["cold", "warm"]
 CACHES: tuple[Cache, ...] = ("cold", "warm")
-COLUMNS = ("server", "file", "answer", "ready", "1st token", "2nd", "behind", "ratio")
+COLUMNS = ("server", "file", "answer", "ready", "first token", "second", "behind", "ratio")
+LEGEND = """\
+Seconds, medians. Answer: the first to any request; ready: the first 200 of the probe, both since
+just before exec. Tokens: of two like requests after that. Behind and ratio: ready beside
+llama-server. The file is in the page cache (warm) or not (cold); programs and libraries are."""
 # What our engine tells of its load; before it are two Pythons, their imports and the socket.
 STAGES = ("before", "start", "weights", "context", "warmup")
 _POLL_SECONDS = 0.005
 _DROP_SECONDS = 5.0
-_NUM_WORDS = 40
+_NUM_WORDS = 20  # in either message
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,13 @@ class Start:
 
 async def measure(servers: Sequence[Server], deployment: Deployment, repeat: int) -> list[Start]:
     """Servers take turns, and the order turns round with each repeat: drift favours none."""
-    starts = []
-    for turn in range(repeat):
-        for cache in CACHES:
-            for server in servers[:: -1 if turn % 2 else 1]:
-                starts.append(await measure_one(server, deployment, cache))
-    return starts
+    turns = [
+        (server, cache)
+        for turn in range(repeat)
+        for cache in CACHES
+        for server in servers[:: -1 if turn % 2 else 1]
+    ]
+    return [await measure_one(server, deployment, cache) for server, cache in turns]
 
 
 async def measure_one(server: Server, deployment: Deployment, cache: Cache) -> Start:
@@ -69,9 +74,7 @@ async def measure_one(server: Server, deployment: Deployment, cache: Cache) -> S
     ready_seconds = ready_at - program.began_at
     if stages:
         stages["before"] = ready_seconds - sum(stages.values())
-    return Start(
-        server, cache, share, answer_at - program.began_at, ready_seconds, *tokens, stages
-    )
+    return Start(server, cache, share, answer_at - program.began_at, ready_seconds, *tokens, stages)
 
 
 async def _prepare(model: Path, cache: Cache) -> float | None:
@@ -111,7 +114,10 @@ async def _tokens(endpoint: Endpoint) -> tuple[float | None, float | None]:
 
 async def _token_seconds(target: Target, seed: str) -> float | None:
     """Of one token, prompt included; None where the request failed."""
-    prompt = Prompt((Message("user", text(f"start/{seed}", _NUM_WORDS)),), max_tokens=1)
+    words = text(f"start/{seed}", _NUM_WORDS)
+    # A system message, or the template's own would be a prefix that only the first computes.
+    messages = (Message("system", f"{seed} {words}"), Message("user", words))
+    prompt = Prompt(messages, max_tokens=1)
     outcome = await stream_chat(target, prompt)
     if outcome.failure:
         return None
@@ -187,14 +193,13 @@ def record(starts: Sequence[Start]) -> dict[str, Any]:
 def table(starts: Sequence[Start]) -> str:
     found = summary(starts)
     blocks = [
-        "start to ready, seconds from exec; behind and ratio: of ready, beside llama-server",
-        *aligned([COLUMNS, *map(_cells, found)]),
+        f"## Start to ready\n\n{LEGEND}",
+        markdown.table(COLUMNS, [_cells(each) for each in found]),
         *_doubts(starts),
     ]
-    ours = [each for each in found if each.stages]
-    if ours:
-        blocks += ["", "ready, by stage", *aligned([("file", *STAGES), *map(_stage_cells, ours)])]
-    return "\n".join(blocks)
+    if rows := [_stage_cells(each) for each in found if each.stages]:
+        blocks += ["Ours, by stage:", markdown.table(("file", *STAGES), rows)]
+    return "\n\n".join(blocks)
 
 
 def _cells(each: Summary) -> tuple[str, ...]:
@@ -217,7 +222,5 @@ def _stage_cells(each: Summary) -> tuple[str, ...]:
 def _doubts(starts: Sequence[Start]) -> list[str]:
     """What a reader must know before believing a row."""
     count = sum(not each.is_what_it_says for each in starts)
-    if not count:
-        return []
-    reason = "not known, or the file is mapped elsewhere"
-    return [f"  ! in {count} of {len(starts)} starts the file was not as cold or warm: {reason}"]
+    reason = "it is mapped by another program, or this system does not tell"
+    return [f"- {count} of {len(starts)} starts: the file was not so ({reason})"] if count else []

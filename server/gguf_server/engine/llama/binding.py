@@ -18,7 +18,7 @@ from llguidance import LLTokenizer
 # sqlite3 along, 11 MB and 45 ms of every start.
 if "llama_cpp" not in sys.modules and (_spec := find_spec("llama_cpp")):
     sys.modules["llama_cpp"] = module_from_spec(_spec)
-from llama_cpp import llama_cpp as _untyped  # noqa: E402
+from llama_cpp import llama_cpp as _untyped
 
 _lib: Any = _untyped
 # Symbols of ggml itself: looked up through libllama, because opening the wheel's other copies
