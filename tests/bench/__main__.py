@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,12 +15,11 @@ from pathlib import Path
 
 from gguf_server.errors import ServerUnusable
 from tests.bench import limit, machine, measuring, report
+from tests.bench.cache import default_model
 from tests.bench.limit import Pair
 from tests.bench.measuring import Plan
 from tests.bench.peers import StartError, ours, peers
 from tests.bench.report import Measured
-
-DEFAULT_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def main(arguments: list[str]) -> int:
@@ -88,15 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", action="append", choices=workloads, help="only this workload")
     add("--repeat", type=int, default=1, metavar="N", help="runs of each; medians are printed")
     add("--out", type=Path, metavar="NAME", help="write NAME.md and NAME.json")
-    add("--model", type=Path, metavar="FILE", default=_cache() / "models" / DEFAULT_MODEL)
+    add("--model", type=Path, metavar="FILE", default=default_model())
     add("--threads", type=int, default=2, metavar="N", help="of every server")
     add("--serve-option", action="append", default=[], metavar="OPTION", help="added to ours")
     return parser
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "gguf-server"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ A server lives for one workload, so that no cache outlives it.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -13,21 +15,22 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from gguf_server.bench.client import Target, get
 from gguf_server.bench.http import BrokenAnswer
 from gguf_server.bench.probe import served_model
 from gguf_server.endpoint import OK, Endpoint
+from tests.bench.vocabulary import control_tokens
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_SECONDS = 300.0
 STOP_TIMEOUT_SECONDS = 15.0
+NUM_BATCH_TOKENS = 512  # a step's, by default: ours, and a micro-batch of llama.cpp's
 
-Kind = Literal["gguf-server", "llama-server", "llama_cpp.server"]
+Kind = Literal["gguf-server", "llama-server", "llama_cpp.server", "examples/server"]
 
 
 class StartError(Exception):
@@ -55,7 +58,7 @@ class Server:
 
     @property
     def ready_path(self) -> str:
-        paths = {"gguf-server": "/readyz", "llama-server": "/health"}
+        paths = {"gguf-server": "/readyz", "llama-server": "/health", "examples/server": "/healthz"}
         return paths.get(self.kind, "/v1/models")
 
     @property
@@ -67,8 +70,20 @@ class Server:
             "gguf-server": _our_arguments,
             "llama-server": _llama_server_arguments,
             "llama_cpp.server": _llama_cpp_server_arguments,
+            "examples/server": _example_server_arguments,
         }[self.kind](deployment, port)
         return [self.program, *arguments, *self.options]
+
+    def target(self, endpoint: Endpoint, model: str, deployment: Deployment) -> Target:
+        """Both Python servers pass over ``ignore_eos``, and llama_cpp.server refuses the type
+        ``json_schema``."""
+        if self.kind in ("gguf-server", "llama-server"):
+            return Target(endpoint, model)
+        ends = dict.fromkeys(map(str, control_tokens(deployment.model)), -100.0)
+        plain = Target(endpoint, model, ignore_eos=False, logit_bias=ends)
+        return (
+            plain if self.kind == "examples/server" else replace(plain, schema_type="json_object")
+        )
 
 
 def ours(options: tuple[str, ...] = ()) -> Server:
@@ -78,15 +93,15 @@ def ours(options: tuple[str, ...] = ()) -> Server:
 
 
 def peers() -> list[Server]:
-    """llama-server in both layouts of its cache; llama-cpp-python's own server where installed."""
+    """llama-server in both layouts of its cache, and both servers that llama-cpp-python has."""
     program = str(_llama_server())
-    servers = [
+    python, example = printed("python-peers")
+    return [
         Server("llama-server split", "llama-server", program),
         Server("llama-server unified", "llama-server", program, ("--kv-unified",)),
+        Server("llama_cpp.server", "llama_cpp.server", python),
+        Server("examples/server", "examples/server", python, (example,)),
     ]
-    if all(find_spec(name) for name in ("sse_starlette", "starlette_context", "pydantic_settings")):
-        servers.append(Server("llama_cpp.server", "llama_cpp.server", sys.executable))
-    return servers
 
 
 def batched_bench() -> Path:
@@ -95,9 +110,19 @@ def batched_bench() -> Path:
 
 
 def _llama_server() -> Path:
-    command = [ROOT / "scripts/build-peer"]
-    build = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return Path(build.stdout.decode().strip())
+    return Path(printed("build-peer")[0])
+
+
+def printed(script: str, *arguments: str) -> list[str]:
+    """The lines of a script that makes something once, with this Python, and says where it is."""
+    done = subprocess.run(
+        [ROOT / "scripts" / script, *arguments],
+        env={**os.environ, "PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
 
 
 def _our_arguments(deployment: Deployment, port: int) -> list[str]:
@@ -108,6 +133,7 @@ def _our_arguments(deployment: Deployment, port: int) -> list[str]:
         *("--threads", str(deployment.num_threads)),
         *("--max-waiting", str(deployment.num_clients)),
         *("--flash-attention", "on"),
+        *(("--embeddings", "on") if deployment.embeddings else ()),  # of a chat model: the mean
         str(deployment.model),
     ]
 
@@ -119,17 +145,41 @@ def _llama_server_arguments(deployment: Deployment, port: int) -> list[str]:
         *("--ctx-size", str(deployment.num_context_tokens * deployment.num_slots)),
         *("--threads", str(deployment.num_threads)),
         *("--flash-attn", "on", "--offline"),
+        *(("--embedding", "--pooling", "mean") if deployment.embeddings else ()),
     ]
 
 
 def _llama_cpp_server_arguments(deployment: Deployment, port: int) -> list[str]:
+    """It has no slots: it answers one after the other. Unless told otherwise, it cuts an answer
+    short when the next request comes. It pools no embeddings: there is a vector for each token."""
     return [
         *("-m", "llama_cpp.server", "--host", "127.0.0.1", "--port", str(port)),
         *("--model", str(deployment.model)),
         *("--n_ctx", str(deployment.num_context_tokens)),
+        *("--n_batch", str(NUM_BATCH_TOKENS)),
         *("--n_threads", str(deployment.num_threads)),
-        *("--flash_attn", "true"),
+        *("--n_threads_batch", str(deployment.num_threads)),
+        *("--flash_attn", "true", "--interrupt_requests", "false"),
+        *(("--embedding", "true") if deployment.embeddings else ()),
     ]
+
+
+def _example_server_arguments(deployment: Deployment, port: int) -> list[str]:
+    """Its cache is unified and keeps the prefixes of sequences that nobody uses, by default."""
+    model: dict[str, Any] = {
+        "path": str(deployment.model),
+        "n_ctx": deployment.num_context_tokens * deployment.num_slots,
+        "n_seq_max": deployment.num_slots,
+        "n_batch": NUM_BATCH_TOKENS,
+        "threads": deployment.num_threads,
+        "threads_batch": deployment.num_threads,
+        "flash_attn": True,
+    }
+    if deployment.embeddings:
+        model |= {"embedding": True, "pooling_type": 1}  # the mean
+    config = {"server": {"host": "127.0.0.1", "port": port}, "model": model}
+    program = Path(__file__).with_name("example_server.py")
+    return ["-P", str(program), json.dumps(config)]  # -P: our modules are not its
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +232,8 @@ async def running(server: Server, deployment: Deployment) -> AsyncIterator[Start
     with launched(server, deployment) as program:
         await _ready(program)
         model = await served_model(program.endpoint)
-        yield Started(Target(program.endpoint, model), program.process.pid)
+        target = server.target(program.endpoint, model, deployment)
+        yield Started(target, program.process.pid)
 
 
 async def _ready(program: Launched) -> None:

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from gguf_server.bench.http import BrokenAnswer, request
 from gguf_server.bench.workloads import Prompt
@@ -26,6 +26,10 @@ class Target:
     ignore_eos: bool = True
     # How tokens are chosen; greedy makes two runs say the same.
     sampling: Mapping[str, float] = field(default_factory=lambda: {"temperature": 0})
+    # What else keeps an answer from ending early, for servers that ignore ``ignore_eos``.
+    logit_bias: Mapping[str, float] = field(default_factory=dict)
+    # How a schema is asked for: OpenAI's way, or the one that came before.
+    schema_type: Literal["json_schema", "json_object"] = "json_schema"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,13 @@ class EventDecoder:
 
 @dataclass(slots=True)
 class Transcript:
-    """Collects one stream's events; the server's usage counts the tokens, else the events do."""
+    """Collects one stream's events; the server's usage counts the tokens. Without one the length
+    asked for does where it ended the answer, else the events do."""
 
     texts: list[str] = field(default_factory=list)
     text_at: list[float] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
+    is_full_length: bool = False
     done: bool = False
 
     def take(self, data: bytes, now: float) -> None:
@@ -94,14 +100,17 @@ class Transcript:
         event = _object(data)
         if "error" in event:
             raise RequestFailed("error event", Refusal.of(event).message)
-        if text := "".join(_text(choice) or "" for choice in event.get("choices") or ()):
+        choices = event.get("choices") or ()
+        self.is_full_length |= any(each.get("finish_reason") == "length" for each in choices)
+        if text := "".join(_text(choice) or "" for choice in choices):
             self.texts.append(text)
             self.text_at.append(now)
         self.usage = event.get("usage") or self.usage
 
     def outcome(self, prompt: Prompt, submitted_at: float, failure: Failure | None) -> Outcome:
         details = self.usage.get("prompt_tokens_details") or {}
-        num_output_tokens = self.usage.get("completion_tokens", len(self.text_at))
+        uncounted = prompt.max_tokens if self.is_full_length else len(self.text_at)
+        num_output_tokens = self.usage.get("completion_tokens", uncounted)
         is_exact = prompt.schema is None and "completion_tokens" in self.usage
         return Outcome(
             submitted_at=submitted_at,
@@ -177,11 +186,18 @@ def chat_body(target: Target, prompt: Prompt) -> bytes:
         **target.sampling,
     }
     if prompt.schema is not None:
-        schema = {"name": "answer", "strict": True, "schema": prompt.schema}
-        wanted["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif target.ignore_eos:
-        wanted["ignore_eos"] = True
+        wanted["response_format"] = _response_format(target, prompt.schema)
+    else:
+        wanted |= {"ignore_eos": True} if target.ignore_eos else {}
+        wanted |= {"logit_bias": dict(target.logit_bias)} if target.logit_bias else {}
     return json.dumps(wanted).encode()
+
+
+def _response_format(target: Target, schema: Mapping[str, Any]) -> dict[str, Any]:
+    if target.schema_type == "json_object":
+        return {"type": "json_object", "schema": schema}
+    wanted = {"name": "answer", "strict": True, "schema": schema}
+    return {"type": "json_schema", "json_schema": wanted}
 
 
 def _check_form(text: str, schema: Mapping[str, Any]) -> None:

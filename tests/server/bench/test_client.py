@@ -121,6 +121,11 @@ def test_events_count_the_tokens_where_the_server_sends_no_usage() -> None:
     assert (seen.failure, seen.num_output_tokens, seen.num_missing_tokens) == (None, 2, 0)
 
 
+def test_an_answer_cut_at_its_length_has_that_many_tokens_though_no_usage_says_so() -> None:
+    cut = event(choices=[{"delta": {}, "finish_reason": "length"}])
+    assert outcome_of(HEAD + chunked(ROLE, delta("ab"), cut, FINISH)).num_output_tokens == 3
+
+
 def test_a_server_that_never_answers_is_given_up() -> None:
     async def main() -> Outcome:
         async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
