@@ -46,16 +46,19 @@ def main(arguments: Sequence[str]) -> int:
     source, directory = map(Path, arguments)
     try:
         record = json.loads(source.read_text())
+        chosen, names, below = figures(record), servers(record), caption(record)
         directory.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as exc:
         print(f"plot: {exc}", file=sys.stderr)
         return 1
-    names = servers(record)
+    except (AttributeError, KeyError, TypeError):
+        print(f"plot: {source} is no record of a benchmark; --out writes one", file=sys.stderr)
+        return 1
     colours = dict(zip([name for name in names if not is_ours(name)], cycle(COLOURS), strict=False))
     with mpl.rc_context(STYLE):
-        for figure in figures(record):
+        for figure in chosen:
             path = directory / f"{figure.name}.svg"
-            canvas = draw(figure, colours, caption(record))
+            canvas = draw(figure, colours, below)
             canvas.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
             print(path)
     return 0
