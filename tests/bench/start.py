@@ -30,7 +30,7 @@ just before exec. Tokens: of two like requests after that. Behind and ratio: rea
 llama-server. The file is in the page cache (warm) or not (cold); programs and libraries are."""
 # What our engine tells of its load; before it are two Pythons, their imports and the socket.
 STAGES = ("before", "start", "weights", "context", "warmup")
-_POLL_SECONDS = 0.005
+POLL_SECONDS = 0.005
 _DROP_SECONDS = 5.0
 _NUM_WORDS = 20  # in either message
 
@@ -86,7 +86,7 @@ async def _prepare(model: Path, cache: Cache) -> float | None:
         page_cache.drop(model)
         if not page_cache.resident_share(model):
             break
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     return page_cache.resident_share(model)
 
 
@@ -98,12 +98,12 @@ async def _answer_and_ready(program: Launched) -> tuple[float, float]:
         try:
             status, _ = await get(program.endpoint, program.server.ready_path)
         except (OSError, BrokenAnswer):
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             continue
         answer_at = answer_at or time.perf_counter()
         if status == OK:
             return answer_at, time.perf_counter()
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     raise program.failure()
 
 
