@@ -32,8 +32,8 @@ images: ## Build the image gguf-server:cpu
 image-cuda: ## Build the image gguf-server:cuda; CUDA_ARCHS=90 for one GPU architecture, else hours
 	@scripts/images cuda
 
-bench: ## Run the benchmarks; ARGS goes to them
-	@scripts/setup dev && exec scripts/bench $(ARGS)
+bench: ## Run the benchmarks; PEERS=1: beside other servers; ARGS goes to them
+	@scripts/setup dev && exec scripts/bench $(if $(PEERS),--peers) $(ARGS)
 
 soak: ## Twenty minutes of load and chaos; fails if anything is left. ARGS="--seconds 60" is shorter
 	@scripts/setup dev && exec scripts/soak $(ARGS)

@@ -14,12 +14,10 @@ import sys
 from pathlib import Path
 
 from gguf_server.errors import ServerUnusable
-from tests.bench import limit, machine, measuring, report
+from tests.bench import limit, machine, measuring, report, start
 from tests.bench.cache import default_model
-from tests.bench.limit import Pair
-from tests.bench.measuring import Plan
+from tests.bench.measuring import PARTS, Found, Plan
 from tests.bench.peers import StartError, ours, peers
-from tests.bench.report import Measured
 
 
 def main(arguments: list[str]) -> int:
@@ -30,38 +28,33 @@ def main(arguments: list[str]) -> int:
     try:
         plan = _plan(options)
         about = machine.describe(arguments, plan.servers)
-        runs = asyncio.run(measuring.measure(plan))
-        pairs = asyncio.run(measuring.measure_limit(plan)) if options.peers else []
+        found = asyncio.run(measuring.measure(plan))
     except (StartError, ServerUnusable, subprocess.CalledProcessError, FileNotFoundError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    _publish(options.out, plan, about, runs, pairs)
+    _publish(options.out, plan, about, found)
     return 0
 
 
-def _publish(
-    out: Path | None,
-    plan: Plan,
-    about: machine.Machine,
-    runs: list[Measured],
-    pairs: list[Pair],
-) -> None:
+def _publish(out: Path | None, plan: Plan, about: machine.Machine, found: Found) -> None:
     sections = [
-        "# Beside the peers" if pairs else "# Benchmarks",
+        "# Beside the peers" if plan.peers else "# Benchmarks",
         report.header(about, plan.model.name, plan.num_threads, plan.repeat),
-        report.targets_table(runs),
-        limit.table(pairs) if pairs else "",
-        f"## Workloads\n\n{report.table(runs)}",
-        report.steps_table(runs),
+        report.targets_table(found.runs),
+        limit.table(found.pairs) if found.pairs else "",
+        start.table(found.starts) if found.starts else "",
+        f"## Workloads\n\n{report.table(found.runs)}" if found.runs else "",
+        report.steps_table(found.runs),
     ]
     page = "\n\n".join(filter(None, sections))
     print(page)
     if out:
         settings = {"model": plan.model.name, "threads": plan.num_threads, "repeat": plan.repeat}
-        found = report.record(runs, about, settings) | {"limit": limit.record(pairs)}
-        out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+        record = report.record(found.runs, about, settings)
+        record |= {"limit": limit.record(found.pairs), "start": start.record(found.starts)}
+        out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
         out.with_suffix(".md").write_text(page + "\n")
 
 
@@ -73,17 +66,15 @@ def _plan(options: argparse.Namespace) -> Plan:
     servers = [ours(tuple(options.serve_option)), *(peers() if options.peers else ())]
     wanted = options.server or [each.name for each in servers]
     servers = [each for each in servers if each.name in wanted]
-    chosen = [each for each in measuring.ALL if each.name in (options.only or [each.name])]
-    return Plan(options.model, options.threads, servers, chosen, options.repeat)
+    return Plan(options.model, options.threads, servers, options.only or PARTS, options.repeat)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     add = parser.add_argument
-    workloads = [each.name for each in measuring.ALL]
     add("--peers", action="store_true", help="also the servers that ours is compared with")
     add("--server", action="append", metavar="NAME", help="only this server, by its printed name")
-    add("--only", action="append", choices=workloads, help="only this workload")
+    add("--only", action="append", choices=PARTS, help="only this part")
     add("--repeat", type=int, default=1, metavar="N", help="runs of each; medians are printed")
     add("--out", type=Path, metavar="NAME", help="write NAME.md and NAME.json")
     add("--model", type=Path, metavar="FILE", default=default_model())

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gguf_server.bench.client import get
 from gguf_server.bench.load import Run, drive
 from gguf_server.bench.probe import calibrate, understood
-from gguf_server.bench.workloads import PLAIN_RULER, WORKLOADS, Ruler, Workload, prompts
+from gguf_server.bench.workloads import PLAIN_RULER, STANDARD, WORKLOADS, Ruler, Workload, prompts
 from gguf_server.endpoint import OK, Endpoint
 from gguf_server.errors import ServerUnusable
-from tests.bench import cpu, embedding, limit, memory, metrics
+from tests.bench import cpu, embedding, limit, memory, metrics, start
 from tests.bench.comparison import summarize_beside
 from tests.bench.embedding import EMBEDDINGS
 from tests.bench.limit import Pair
 from tests.bench.peers import Deployment, Server, Started, batched_bench, running
 from tests.bench.report import Measured
+from tests.bench.start import Start
 
 ALL = (*WORKLOADS, EMBEDDINGS)
+PARTS = [*(each.name for each in ALL), "limit", "start"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,20 @@ class Plan:
     model: Path
     num_threads: int
     servers: list[Server]
-    workloads: list[Workload]
+    parts: Sequence[str]
     repeat: int
+
+    @property
+    def workloads(self) -> list[Workload]:
+        return [each for each in ALL if each.name in self.parts]
+
+    @property
+    def ours(self) -> Server | None:
+        return next((each for each in self.servers if each.is_ours), None)
+
+    @property
+    def peers(self) -> list[Server]:
+        return [each for each in self.servers if not each.is_ours]
 
     def deployment(self, workload: Workload) -> Deployment:
         return Deployment(
@@ -41,7 +56,33 @@ class Plan:
         )
 
 
-async def measure(plan: Plan) -> list[Measured]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All single runs, in the order in which they were made."""
+
+    starts: list[Start]
+    runs: list[Measured]
+    pairs: list[Pair]
+
+
+async def measure(plan: Plan) -> Found:
+    """llama.cpp alone only where there are peers: it is built with them."""
+    starts = await _measure_starts(plan) if "start" in plan.parts else []
+    runs = await _measure_workloads(plan) if plan.workloads else []
+    has_limit = plan.peers and "limit" in plan.parts
+    pairs = await _measure_limit(plan, plan.ours) if plan.ours and has_limit else []
+    return Found(starts, runs, pairs)
+
+
+async def _measure_starts(plan: Plan) -> list[Start]:
+    """The layout of llama-server's cache makes no difference to its start."""
+    servers = {each.kind: each for each in reversed(plan.servers)}.values()
+    deployment = plan.deployment(STANDARD[1])
+    print("bench: start to ready", file=sys.stderr)
+    return await start.measure([*servers][::-1], deployment, max(3, plan.repeat))
+
+
+async def _measure_workloads(plan: Plan) -> list[Measured]:
     """Servers take turns, and the order turns round with each repeat: drift favours none."""
     async with running(plan.servers[0], plan.deployment(WORKLOADS[0])) as started:
         ruler = await calibrate(await understood(started.target))
@@ -56,11 +97,8 @@ async def measure(plan: Plan) -> list[Measured]:
     return runs
 
 
-async def measure_limit(plan: Plan) -> list[Pair]:
+async def _measure_limit(plan: Plan, server: Server) -> list[Pair]:
     """llama.cpp alone and our server take turns, too."""
-    server = next((each for each in plan.servers if each.is_ours), None)
-    if server is None:
-        return []
     bench = batched_bench()
     pairs = []
     for num_streams in limit.STREAMS:
