@@ -5,6 +5,7 @@ page cache (warm) and not (cold; everything else of the server stays in it).
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -66,6 +67,7 @@ async def measure(servers: Sequence[Server], deployment: Deployment, repeat: int
 
 
 async def measure_one(server: Server, deployment: Deployment, cache: Cache) -> Start:
+    print(f"bench: start, {server.name}, {cache} file", file=sys.stderr)
     share = await _prepare(deployment.model, cache)
     with launched(server, deployment) as program:
         answer_at, ready_at = await _answer_and_ready(program)
