@@ -14,12 +14,12 @@ from gguf_server.bench.workloads import Shape, Workload, text
 from gguf_server.endpoint import OK, Refusal
 
 PATH = "/v1/embeddings"
-NUM_WORDS, TEXTS_A_REQUEST = 96, 16
+NUM_WORDS, TEXTS_A_REQUEST = 64, 16
 EMBEDDINGS = Workload(
     name="embeddings",
     sizes=f"{TEXTS_A_REQUEST} texts of {NUM_WORDS} words, mean pooling",
     concurrency=4,
-    shapes=(Shape(NUM_WORDS * TEXTS_A_REQUEST, TEXTS_A_REQUEST),) * 16,
+    shapes=(Shape(NUM_WORDS * TEXTS_A_REQUEST, TEXTS_A_REQUEST),) * 8,
     headline="output_tokens_per_second",
     num_slots=8,
 )

@@ -16,7 +16,7 @@ from gguf_server.endpoint import OK, Endpoint
 from gguf_server.errors import ServerUnusable
 from tests.bench import cpu, embedding, limit, memory, metrics, start
 from tests.bench.comparison import summarize_beside
-from tests.bench.embedding import EMBEDDINGS
+from tests.bench.embedding import EMBEDDINGS, TEXTS_A_REQUEST
 from tests.bench.limit import Pair
 from tests.bench.peers import Deployment, Server, Started, batched_bench, running
 from tests.bench.report import Measured
@@ -50,10 +50,16 @@ class Plan:
         return Deployment(
             self.model,
             workload.num_slots or workload.concurrency,
-            num_clients=workload.concurrency,
+            num_waiting=_num_waiting(workload),
             num_threads=self.num_threads,
             embeddings=workload is EMBEDDINGS,
         )
+
+
+def _num_waiting(workload: Workload) -> int:
+    """In our server's queue, at most: each text of a list is in it."""
+    texts = TEXTS_A_REQUEST if workload is EMBEDDINGS else 1
+    return workload.concurrency * texts
 
 
 @dataclass(frozen=True, slots=True)

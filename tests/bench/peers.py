@@ -45,7 +45,7 @@ class Deployment:
     num_slots: int
     num_context_tokens: int = 2048  # per slot
     num_threads: int = 2
-    num_clients: int = 1  # open at once: none may be refused
+    num_waiting: int = 1  # at once: none may be refused
     embeddings: bool = False
 
 
@@ -131,7 +131,7 @@ def _our_arguments(deployment: Deployment, port: int) -> list[str]:
         *("--slots", str(deployment.num_slots)),
         *("--context", str(deployment.num_context_tokens)),
         *("--threads", str(deployment.num_threads)),
-        *("--max-waiting", str(deployment.num_clients)),
+        *("--max-waiting", str(deployment.num_waiting)),
         *("--flash-attention", "on"),
         *(("--embeddings", "on") if deployment.embeddings else ()),  # of a chat model: the mean
         str(deployment.model),
