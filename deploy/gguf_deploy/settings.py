@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gguf_deploy.ask import CPU, Preference
+from gguf_deploy.planning.ask import CPU, Preference
 from gguf_server.errors import SettingsError
 from gguf_server.knobs import (
     MAX_SLOT_IDS,
@@ -30,7 +30,7 @@ from gguf_server.settings.declared import Declared
 from gguf_server.settings.models import SourceSettings
 
 Format = Literal["table", "json", "helm", "compose", "modal"]
-AUTO = "auto"
+_AUTO = "auto"
 
 
 def _prices() -> Any:
@@ -182,7 +182,7 @@ class PlanSettings(SourceSettings):
 
     @property
     def takes_any_quantization(self) -> bool:
-        return AUTO in map(str.lower, self.quant)
+        return _AUTO in map(str.lower, self.quant)
 
     @property
     def knobs(self) -> Knobs:

@@ -3,19 +3,14 @@
 import asyncio
 import contextlib
 import logging
-import resource
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 from gguf_server.agreement import planned_bytes, read_plan
-from gguf_server.api.app import create_app
-from gguf_server.api.connections import Connections
 from gguf_server.errors import CannotListen, ServerDraining, SettingsError
 from gguf_server.models.files import check_gguf_file
 from gguf_server.prompt.renderer import TemplateRenderer
@@ -32,28 +27,16 @@ from gguf_server.supervisor.gpu import GpuCollector
 from gguf_server.supervisor.metrics import Metrics
 from gguf_server.supervisor.process import EngineProcess, Patience
 
+if TYPE_CHECKING:
+    from gguf_server.api.http import HttpServer
+
 _log = logging.getLogger(__name__)
 _TRY_CHAT = (
     "/v1/chat/completions",
     '{"messages": [{"role": "user", "content": "Why is the sky blue?"}], "max_tokens": 64}',
 )
 _TRY_EMBEDDINGS = ("/v1/embeddings", '{"input": "Why is the sky blue?"}')
-# Time for the last error events to be written once open requests have been ended.
-_FLUSH_SECONDS = 2
 _BACKLOG = 2048
-# Longer than others keep an idle connection (AWS's load balancers 60 s, Google's 600): one that we
-# close while it is used again is an error to its client.
-_IDLE_SECONDS = 620
-# Files, pipes and sockets that are no client's.
-_OWN_DESCRIPTORS = 64
-
-
-class _Server(uvicorn.Server):
-    """uvicorn would close its socket at SIGTERM at once, before a drain: signals are ours."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(settings: Settings) -> None:
@@ -101,13 +84,14 @@ class Server:
         """Until a signal, or until the engine cannot be kept."""
         listener = listen(self._settings.host, self._settings.port)
         self._gpus.start()
-        await self._renderer.start()
-        http = self._http()
-        engine = asyncio.create_task(self._process.run())
-        serving = asyncio.create_task(http.serve(sockets=[listener]))
-        announcing = asyncio.create_task(self._announce(listener.getsockname()[1]))
-        stopping = asyncio.create_task(self._stopping.wait())
         with self._signals():
+            engine = asyncio.create_task(self._process.run())
+            # While the engine starts: the web framework takes a third of a second to import.
+            http = await asyncio.to_thread(self._http)
+            serving = asyncio.create_task(http.serve(sockets=[listener]))
+            announcing = asyncio.create_task(self._announce(listener.getsockname()[1]))
+            stopping = asyncio.create_task(self._stopping.wait())
+            await self._renderer.start()
             await asyncio.wait({engine, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not engine.done():
                 await self._drain()
@@ -123,38 +107,12 @@ class Server:
         with contextlib.suppress(asyncio.CancelledError):
             await engine  # raises why the engine could not be kept
 
-    def _http(self) -> _Server:
-        settings = self._settings
-        app = create_app(
-            engine=self._client,
-            renderer=self._renderer,
-            model_name=settings.model_name,
-            model_created=int(time.time()),
-            api_keys=self._api_keys,
-            cors_origins=settings.cors_origins,
-            max_body_bytes=settings.max_body_bytes,
-            patience_seconds=settings.client_timeout_seconds,
-            metrics_text=self._metrics.render,
-            count_error=self._metrics.error,
-            response_counter=self._metrics.response_counter,
+    def _http(self) -> "HttpServer":
+        from gguf_server.api.http import new_server  # noqa: PLC0415
+
+        return new_server(
+            self._settings, self._client, self._renderer, self._metrics, self._api_keys
         )
-        config = uvicorn.Config(
-            app,
-            http=Connections(  # type: ignore[arg-type]  # called like a class
-                patience_seconds=settings.client_timeout_seconds,
-                max_connections=_max_connections(settings.max_connections),
-            ),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_FLUSH_SECONDS,
-            ssl_certfile=settings.tls_cert or None,
-            ssl_keyfile=settings.tls_key or None,
-        )
-        return _Server(config)
 
     async def _announce(self, port: int) -> None:
         """Say where we listen, and once the model is ready how to try it."""
@@ -241,16 +199,6 @@ def listen(host: str, port: int) -> socket.socket:
         msg = f"cannot listen on {host} port {port}: {exc.strerror}; take another --port or --host"
         raise CannotListen(msg) from None
     return listener
-
-
-def _max_connections(wanted: int) -> int:
-    """As many as wanted, if the system lets us have so many sockets."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted + _OWN_DESCRIPTORS:
-        soft = wanted + _OWN_DESCRIPTORS
-        soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft - _OWN_DESCRIPTORS)
 
 
 def _patience(settings: Settings) -> Patience:

@@ -32,6 +32,11 @@ def samples(exposition: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in pairs}
 
 
+def load_seconds(exposition: str) -> dict[str, float]:
+    """Of the last load, by stage."""
+    return _by_label(samples(exposition), f'{PREFIX}load_seconds{{stage="')
+
+
 def steps(exposition: str) -> Steps | None:
     """All so far. None where the server does not count steps."""
     return between({}, samples(exposition))
@@ -53,10 +58,14 @@ def between(before: Mapping[str, float], after: Mapping[str, float]) -> Steps | 
     )
 
 
-def _phase_ms(seen: dict[str, float], num_steps: int) -> dict[str, float]:
-    head = f'{PREFIX}step_seconds_total{{phase="'
+def _phase_ms(seen: Mapping[str, float], num_steps: int) -> dict[str, float]:
+    phases = _by_label(seen, f'{PREFIX}step_seconds_total{{phase="')
+    return {name: seconds / num_steps * 1e3 for name, seconds in phases.items()}
+
+
+def _by_label(seen: Mapping[str, float], head: str) -> dict[str, float]:
     return {
-        name.removeprefix(head).removesuffix('"}'): seconds / num_steps * 1e3
-        for name, seconds in seen.items()
+        name.removeprefix(head).removesuffix('"}'): value
+        for name, value in seen.items()
         if name.startswith(head)
     }

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -184,49 +184,70 @@ def _example_server_arguments(deployment: Deployment, port: int) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Launched:
+    """A program on its way; ``began_at`` is the perf_counter just before it was started."""
+
+    server: Server
+    endpoint: Endpoint
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    began_at: float
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def failure(self) -> StartError:
+        self.log.seek(0)
+        tail = self.log.read().decode(errors="replace").splitlines()[-15:]
+        code = self.process.poll()
+        fate = "is still loading" if code is None else f"ended with code {code}"
+        return StartError("\n".join([f"{self.server.name} {fate}; the last it printed:", *tail]))
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     target: Target
     session_id: int
 
 
-@asynccontextmanager
-async def running(server: Server, deployment: Deployment) -> AsyncIterator[Started]:
-    """Starts a server in a session of its own, yields it ready, stops it with all its children."""
+@contextmanager
+def launched(server: Server, deployment: Deployment) -> Iterator[Launched]:
+    """Starts a server in a session of its own, stops it with all its children."""
     with tempfile.TemporaryFile() as log:
-        port = free_port()
-        process = subprocess.Popen(  # noqa: ASYNC220
-            server.command(deployment, port),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+        endpoint = Endpoint("127.0.0.1", free_port())
+        command = server.command(deployment, endpoint.port)
+        began_at = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            endpoint = Endpoint("127.0.0.1", port)
-            await _ready(server, endpoint, process, log)
-            target = server.target(endpoint, await served_model(endpoint), deployment)
-            yield Started(target, process.pid)
+            yield Launched(server, endpoint, process, log, began_at)
         finally:
             stop(process)
 
 
-async def _ready(
-    server: Server, endpoint: Endpoint, process: subprocess.Popen[bytes], log: IO[bytes]
-) -> None:
+@asynccontextmanager
+async def running(server: Server, deployment: Deployment) -> AsyncIterator[Started]:
+    """Launches a server and yields it ready."""
+    with launched(server, deployment) as program:
+        await _ready(program)
+        model = await served_model(program.endpoint)
+        target = server.target(program.endpoint, model, deployment)
+        yield Started(target, program.process.pid)
+
+
+async def _ready(program: Launched) -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and program.is_alive:
         try:
-            status, _ = await get(endpoint, server.ready_path)
+            status, _ = await get(program.endpoint, program.server.ready_path)
         except (OSError, BrokenAnswer):
             status = 0
         if status == OK:
             return
         await asyncio.sleep(0.1)
-    log.seek(0)
-    tail = log.read().decode(errors="replace").splitlines()[-15:]
-    code = process.poll()
-    fate = "is still loading" if code is None else f"ended with code {code}"
-    raise StartError("\n".join([f"{server.name} {fate}; the last it printed:", *tail]))
+    raise program.failure()
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

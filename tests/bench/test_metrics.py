@@ -1,4 +1,4 @@
-from tests.bench.metrics import between, samples, steps
+from tests.bench.metrics import between, load_seconds, samples, steps
 
 EXPOSITION = """\
 # HELP gguf_server_steps_total Steps.
@@ -47,3 +47,9 @@ def test_between_two_scrapes_only_what_was_added_counts() -> None:
     assert seen.phase_ms["decode"] == 0.0
     assert seen.num_prefill_tokens_max == 128  # a largest number has no difference
     assert between(before, before) is None
+
+
+def test_the_last_load_is_read_by_stage() -> None:
+    lines = ('gguf_server_load_seconds{stage="weights"} 1.5', "gguf_server_load_seconds_other 2")
+    assert load_seconds("\n".join(lines)) == {"weights": 1.5}
+    assert load_seconds(EXPOSITION) == {}

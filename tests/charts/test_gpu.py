@@ -8,7 +8,7 @@ import yaml
 from gguf_server import __version__
 from tests.charts.nodes import admits, score
 from tests.charts.rendering import CHART, Json, render
-from tests.deploy import kube
+from tests.deploy.cluster import clouds
 
 MIB = 1 << 20
 L4_MIB = 23_034
@@ -24,7 +24,7 @@ def labels(node: Json) -> dict[str, str]:
 
 
 def gfd(mib: int, **more: str) -> dict[str, str]:
-    return kube.discovered("NVIDIA-L4", mib, 1, **more)
+    return clouds.discovered("NVIDIA-L4", mib, 1, **more)
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,20 @@ NEEDS_20_GIB = {"nodeLabels": {"aws": ["l4", "l40s"], "gke": ["nvidia-l4"], "aks
 @pytest.mark.parametrize(
     ("node", "is_admitted"),
     [
-        (kube.BARE_METAL, True),
-        (kube.GKE, True),
-        (kube.EKS, True),
-        (kube.EKS_AUTO, False),  # an A10G, which was not among those that do
-        (kube.FROM_ZERO, True),
-        (kube.AKS, True),
-        (kube.GKE_SLICES, False),
-        (kube.GKE_SHARED, False),
-        (kube.MIG_SINGLE, False),
-        (kube.SHARED, False),
-        (kube.EKS_PLAIN, False),
-        (kube.AKS_PLAIN, False),
-        (kube.NO_GPU, False),
-        (kube.UNKNOWN, True),
+        (clouds.BARE_METAL, True),
+        (clouds.GKE, True),
+        (clouds.EKS, True),
+        (clouds.EKS_AUTO, False),  # an A10G, which was not among those that do
+        (clouds.FROM_ZERO, True),
+        (clouds.AKS, True),
+        (clouds.GKE_SLICES, False),
+        (clouds.GKE_SHARED, False),
+        (clouds.MIG_SINGLE, False),
+        (clouds.SHARED, False),
+        (clouds.EKS_PLAIN, False),
+        (clouds.AKS_PLAIN, False),
+        (clouds.NO_GPU, False),
+        (clouds.UNKNOWN, True),
     ],
     ids=lambda each: each["metadata"]["name"] if isinstance(each, dict) else None,
 )
@@ -63,49 +63,49 @@ def test_nodes_of_all_clouds_by_their_own_labels(node: Json, is_admitted: bool) 
 
 
 def test_without_names_aws_s_memory_decides() -> None:
-    assert admits(pod(22_000), labels(kube.EKS_AUTO))
-    assert not admits(pod(22_889), labels(kube.EKS_AUTO))
+    assert admits(pod(22_000), labels(clouds.EKS_AUTO))
+    assert not admits(pod(22_889), labels(clouds.EKS_AUTO))
 
 
 def test_a_name_alone_is_not_enough_on_aws() -> None:
     names = {"nodeLabels": {"aws": ["a100"]}}
-    small = kube.karpenter("small", "a100", 40_960, 8, "p4d.24xlarge")
-    large = kube.karpenter("large", "a100", 81_920, 8, "p4de.24xlarge")
+    small = clouds.karpenter("small", "a100", 40_960, 8, "p4d.24xlarge")
+    large = clouds.karpenter("large", "a100", 81_920, 8, "p4de.24xlarge")
     assert not admits(pod(60_000, **names), labels(small))
     assert admits(pod(60_000, **names), labels(large))
 
 
 def test_a_slice_is_not_what_its_gpu_is_called() -> None:
     names = {"nodeLabels": {"gke": ["nvidia-h200-141gb"]}}
-    whole = labels(kube.GKE_SLICES)
+    whole = labels(clouds.GKE_SLICES)
     del whole["cloud.google.com/gke-gpu-partition-size"]
     assert admits(pod(60_000, **names), whole)
-    assert not admits(pod(60_000, **names), labels(kube.GKE_SLICES))
+    assert not admits(pod(60_000, **names), labels(clouds.GKE_SLICES))
 
 
 def test_shared_gpus_only_where_that_is_wanted() -> None:
-    shared = labels(kube.SHARED)
+    shared = labels(clouds.SHARED)
     assert not admits(pod(8_000), shared)
     assert admits(pod(8_000, allowShared=True), shared)
     sharing = {"nodeLabels": {"gke": ["nvidia-tesla-t4"]}}
-    assert not admits(pod(8_000, **sharing), labels(kube.GKE_SHARED))
-    assert admits(pod(8_000, allowShared=True, **sharing), labels(kube.GKE_SHARED))
+    assert not admits(pod(8_000, **sharing), labels(clouds.GKE_SHARED))
+    assert admits(pod(8_000, allowShared=True, **sharing), labels(clouds.GKE_SHARED))
 
 
 def test_who_asks_for_a_shared_gpu_gets_one_by_its_memory() -> None:
     """As the device plugin calls them with renameByDefault; the label of the memory stays."""
     found = pod(8_000, resourceName="nvidia.com/gpu.shared")
-    assert admits(found, labels(kube.SHARED))
-    assert not admits(pod(900_000, resourceName="nvidia.com/gpu.shared"), labels(kube.SHARED))
+    assert admits(found, labels(clouds.SHARED))
+    assert not admits(pod(900_000, resourceName="nvidia.com/gpu.shared"), labels(clouds.SHARED))
     assert found["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu.shared": 1}
     assert found["tolerations"][0]["key"] == "nvidia.com/gpu"
 
 
 def test_a_partition_is_chosen_by_its_own_memory() -> None:
     found = pod(9_000, resourceName="nvidia.com/mig-1g.10gb")
-    assert admits(found, labels(kube.MIG_MIXED))
-    assert not admits(found, labels(kube.BARE_METAL))
-    assert not admits(pod(10_000, resourceName="nvidia.com/mig-1g.10gb"), labels(kube.MIG_MIXED))
+    assert admits(found, labels(clouds.MIG_MIXED))
+    assert not admits(found, labels(clouds.BARE_METAL))
+    assert not admits(pod(10_000, resourceName="nvidia.com/mig-1g.10gb"), labels(clouds.MIG_MIXED))
     assert found["containers"][0]["resources"]["limits"] == {"nvidia.com/mig-1g.10gb": 1}
     assert found["tolerations"][0]["key"] == "nvidia.com/gpu"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gguf_deploy import helm
+from gguf_deploy.formats import helm
 from gguf_server.agreement import read_plan
 from gguf_server.errors import InvalidPlan
 from gguf_server.models.placement import loads

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gguf_deploy import helm
-from gguf_deploy.startup import parse_storage, startup
+from gguf_deploy.formats import helm
+from gguf_deploy.planning.startup import parse_storage, startup
 from gguf_server.models.placement import Startup
 from gguf_server.settings.serve import Settings
 from tests.charts.rendering import Json, environment, notes, render

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gguf_deploy import helm
+from gguf_deploy.formats import helm
 from gguf_deploy.hardware import find
 from tests.charts.rendering import CHART, CI_VALUES, Refused, render
 from tests.charts.tools import ROOT

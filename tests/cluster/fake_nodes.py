@@ -1,7 +1,7 @@
 """Nodes with GPUs that are not there: kwok says that they live, and that their pods run.
 
 They have the labels that clouds and NVIDIA's feature discovery really give them, and the taint that
-keeps pods without a GPU away. Sources: tests/deploy/kube.py and gguf_deploy/hardware.py.
+keeps pods without a GPU away. Sources: tests/deploy/cluster/clouds.py and gguf_deploy/hardware.py.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.cluster.cluster import ROOT, go_tools
 from tests.cluster.kube import Json, Kube
-from tests.deploy.kube import GPU_TAINT, discovered
+from tests.deploy.cluster.clouds import GPU_TAINT, discovered
 
 NUM_NODES = 200
 # Labels of ours: all of them have the first; which GPU, and who labels it.

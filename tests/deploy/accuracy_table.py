@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from gguf_deploy.measuring import Measurer
+from gguf_deploy.planning.measuring import Measurer
 from tests.deploy.accuracy import CONFIGURATIONS, Cell, cells
 from tests.deploy.architectures import ARCHITECTURES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gguf_deploy.measuring import Measurer
+from gguf_deploy.planning.measuring import Measurer
 from tests.deploy.accuracy import CONFIGURATIONS, Cell, cells
 from tests.deploy.accuracy_table import PAGE, table, with_table
 from tests.deploy.architectures import ARCHITECTURES

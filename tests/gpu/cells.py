@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gguf_deploy.measuring import Measurer
+from gguf_deploy.planning.measuring import Measurer
 from gguf_server.errors import MeasurementFailed
 from gguf_server.knobs import Knobs
 from gguf_server.models.measurement import Question, SimulatedGpu, Topology

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from gguf_deploy.compose import text
+from gguf_deploy.formats.compose import text
 from gguf_server.knobs import Knobs
 from gguf_server.models.placement import Placement, loads
 from gguf_server.settings.environment import cache_dir

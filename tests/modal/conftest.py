@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gguf_deploy.modal_plan import document
+from gguf_deploy.formats.modal import text
 from gguf_server.models.placement import Placement
 from tests.deploy.placements import moe_on_l40s
 from tests.images.conftest import MODEL, Engine, docker, engine, image, model_directory
@@ -41,7 +41,7 @@ def plane(tmp_path: Path) -> Iterator[Plane]:
 @pytest.fixture
 def make_client(plane: Plane, tmp_path: Path) -> MakeClient:
     def make(placement: Placement | None = None, edit: Edit = as_is, **variables: str) -> Client:
-        plan = json.loads(document(placement or moe_on_l40s()))
+        plan = json.loads(text(placement or moe_on_l40s()))
         plan["environment"]["GGUF_THREADS"] = "2"  # this machine's cores, not Modal's
         edit(plan)
         path, home = tmp_path / "plan.json", tmp_path / "home"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from gguf_deploy.formats.modal import text
 from gguf_deploy.hardware import GPUS
-from gguf_deploy.modal_plan import document
 from tests.deploy.placements import ALL
 from tests.modal.client import APP, ROOT
 from tests.modal.test_deploy import RUN
@@ -64,7 +64,7 @@ def test_it_knows_each_gpu_that_a_plan_can_name(gpu) -> None:
 
 @pytest.mark.parametrize("placement", ALL)
 def test_it_reads_nothing_from_a_plan_that_is_not_in_it(placement) -> None:
-    plan = json.loads(document(placement()))
+    plan = json.loads(text(placement()))
     read = {
         node.slice.value
         for node in ast.walk(TREE)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from modal_proto import api_pb2
 
-from gguf_deploy.modal_plan import document
+from gguf_deploy.formats.modal import text
 from gguf_server.models.placement import Placement
 from tests.deploy.placements import ALL, experts_on_cpu_with_two_gpus, moe_on_l40s
 from tests.modal.client import APP
@@ -30,7 +30,7 @@ def deployed(request, plane: Plane, make_client: MakeClient) -> Deployed:
     """A plane after ``modal deploy``, and the plan."""
     placement = request.param()
     make_client(placement).deploy()
-    return plane, json.loads(document(placement))
+    return plane, json.loads(text(placement))
 
 
 def every(plane: Plane) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def environment(plane: Plane, function: Any) -> dict[str, str]:
 def test_the_server_gets_the_plans_environment_and_asks_no_hub(plane, make_client) -> None:
     make_client().deploy()
     given = environment(plane, plane.functions.choices("serve_api")[0])
-    planned = json.loads(document(moe_on_l40s()))["environment"]
+    planned = json.loads(text(moe_on_l40s()))["environment"]
     assert given | planned | {"GGUF_THREADS": "2"} == given
     assert given["GGUF_OFFLINE"] == "on"
     fetching = environment(plane, plane.functions.choices("download")[0])

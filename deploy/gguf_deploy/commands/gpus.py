@@ -33,29 +33,27 @@ def lines(catalogue: Iterable[Gpu], prices_file: str) -> list[str]:
 def as_json(catalogue: Iterable[Gpu], own: Iterable[str]) -> dict[str, object]:
     """For scripts. A price of the user's own has no date."""
     mine = set(own)
+    gpus = [_as_json(gpu) | {"price_is_yours": gpu.name in mine} for gpu in catalogue]
+    return {"prices_as_of": PRICES_AS_OF, "gpus": gpus}
+
+
+def _as_json(gpu: Gpu) -> dict[str, object]:
     return {
-        "prices_as_of": PRICES_AS_OF,
-        "gpus": [
-            {
-                "name": gpu.name,
-                "memory_bytes": gpu.memory_bytes,
-                "memory_is_measured": gpu.memory_is_measured,
-                "bandwidth_bytes_per_second": gpu.bandwidth_bytes_per_second,
-                "compute_capability": list(gpu.compute_capability),
-                "modal_name": gpu.modal_name,
-                "max_per_modal_container": gpu.max_per_modal_container,
-                "labels": {
-                    "products": list(gpu.products),
-                    "gke": list(gpu.gke),
-                    "karpenter": list(gpu.karpenter),
-                    "aks": list(gpu.aks),
-                    "machines": list(gpu.machines),
-                },
-                "price_per_hour": gpu.price_per_hour,
-                "price_is_yours": gpu.name in mine,
-            }
-            for gpu in catalogue
-        ],
+        "name": gpu.name,
+        "memory_bytes": gpu.memory_bytes,
+        "memory_is_measured": gpu.memory_is_measured,
+        "bandwidth_bytes_per_second": gpu.bandwidth_bytes_per_second,
+        "compute_capability": list(gpu.compute_capability),
+        "modal_name": gpu.modal_name,
+        "max_per_modal_container": gpu.max_per_modal_container,
+        "labels": {
+            "products": list(gpu.products),
+            "gke": list(gpu.gke),
+            "karpenter": list(gpu.karpenter),
+            "aks": list(gpu.aks),
+            "machines": list(gpu.machines),
+        },
+        "price_per_hour": gpu.price_per_hour,
     }
 
 

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 
-from gguf_deploy import cluster
-from gguf_deploy.cluster import FREE_IS_UNKNOWN
-from gguf_deploy.node import GPU_RESOURCE, Node
+from gguf_deploy.cluster import inventory
+from gguf_deploy.cluster.inventory import FREE_IS_UNKNOWN
+from gguf_deploy.cluster.node import Node
+from gguf_deploy.cluster.resources import GPU_RESOURCE
 from gguf_deploy.settings import NodesSettings
 from gguf_server.models.sizes import gibibytes
 from gguf_server.tables import show, table
@@ -13,7 +14,7 @@ from gguf_server.tables import show, table
 
 def nodes(settings: NodesSettings) -> None:
     """Raises ``ClusterUnreachable`` and ``ClusterForbids``."""
-    found = cluster.nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
+    found = inventory.nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
     if settings.json:
         print(json.dumps(as_json(found), indent=1))
     else:

@@ -7,18 +7,17 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from gguf_deploy import compose, helm, modal_plan, report
-from gguf_deploy.ask import Ask
-from gguf_deploy.cluster import FREE_IS_UNKNOWN, nodes
+from gguf_deploy.cluster.node import Node
 from gguf_deploy.commands.plan_vllm import plan_vllm
+from gguf_deploy.formats import compose, helm, modal, report
 from gguf_deploy.hardware import GPUS, Gpu, load_prices, priced
-from gguf_deploy.measuring import Measurer
-from gguf_deploy.node import Node
-from gguf_deploy.offers import alternatives, can_run, catalogue_offers, cluster_offers
-from gguf_deploy.placing import placed_knobs, placement
-from gguf_deploy.planner import Found, Measure, Trial, search
+from gguf_deploy.planning.ask import Ask
+from gguf_deploy.planning.measuring import Measurer
+from gguf_deploy.planning.offers import alternatives, can_run, catalogue_offers, cluster_offers
+from gguf_deploy.planning.placing import placed_knobs, placement
+from gguf_deploy.planning.search import Found, Measure, Trial, search
+from gguf_deploy.planning.startup import Storage, parse_storage, startup
 from gguf_deploy.settings import PlanSettings
-from gguf_deploy.startup import Storage, parse_storage, startup
 from gguf_server.errors import DoesNotFit, MeasurementFailed, NoModelFile
 from gguf_server.knobs import Knobs
 from gguf_server.models.blueprint import Blueprint, blueprints
@@ -85,6 +84,9 @@ def _nodes(settings: PlanSettings) -> Sequence[Node]:
     """Of the cluster, if that is what is planned for."""
     if not settings.cluster:
         return ()
+    # The client of Kubernetes takes 0.2 s to import, and most plans ask no cluster.
+    from gguf_deploy.cluster.inventory import FREE_IS_UNKNOWN, nodes  # noqa: PLC0415
+
     found = nodes(settings.kube_context, kubeconfig=settings.kubeconfig)
     if any(node.free is None for node in found):
         print(f"gguf-deploy: {FREE_IS_UNKNOWN}", file=sys.stderr)
@@ -187,7 +189,7 @@ def _print(found: Found, placed: Placement, able: Sequence[Node], settings: Plan
         text = compose.text(placed, command=command)
     elif settings.format == "modal":
         # Only what was asked for: a GPU that nobody named may cost several times as much.
-        text = modal_plan.document(placed, _alternatives(found) if settings.gpu else ())
+        text = modal.text(placed, _alternatives(found) if settings.gpu else ())
     else:
         show(report.lines(found, placed, able))
         return

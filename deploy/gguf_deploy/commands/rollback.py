@@ -4,14 +4,14 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 
+from gguf_deploy.cluster.connection import Connection, connect
+from gguf_deploy.cluster.diagnosis import State
+from gguf_deploy.cluster.rollout import Rollout, find, look, silent_pod
+from gguf_deploy.cluster.undo import MANAGER, Undo, helm_note, is_at, let_go, patch, undo
+from gguf_deploy.cluster.watching import summary, watch
+from gguf_deploy.cluster.workload import Deployment
 from gguf_deploy.commands.status import tell
-from gguf_deploy.connection import Connection, connect
-from gguf_deploy.diagnosis import State
-from gguf_deploy.rollout import Rollout, find, look, silent_pod
 from gguf_deploy.settings import RollbackSettings
-from gguf_deploy.undo import MANAGER, Undo, helm_note, is_at, let_go, patch, undo
-from gguf_deploy.watching import summary, watch
-from gguf_deploy.workload import Deployment
 from gguf_server.errors import ClusterForbids, ClusterRefuses, RollbackFailed
 from gguf_server.tables import show
 

@@ -5,12 +5,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from gguf_deploy.connection import connect
-from gguf_deploy.diagnosis import PodReport, State
-from gguf_deploy.rollout import Rollout, find, look
+from gguf_deploy.cluster.connection import connect
+from gguf_deploy.cluster.diagnosis import PodReport, State
+from gguf_deploy.cluster.rollout import Rollout, find, look
+from gguf_deploy.cluster.watching import summary, watch
+from gguf_deploy.cluster.workload import Autoscaler, Budget, Deployment, Event, Revision
 from gguf_deploy.settings import StatusSettings
-from gguf_deploy.watching import summary, watch
-from gguf_deploy.workload import Autoscaler, Budget, Deployment, Event, Revision
 from gguf_server.errors import NotWell
 from gguf_server.models.foreign import printable
 from gguf_server.models.sizes import human_seconds
@@ -180,16 +180,7 @@ def as_json(rollout: Rollout) -> dict[str, object]:
         "pods": [_pod_json(each) for each in rollout.pods],
         "autoscalers": [_autoscaler(each) for each in rollout.autoscalers],
         "budgets": [_budget(each) for each in rollout.budgets],
-        "events": [
-            {
-                "object": event.about,
-                "reason": event.reason,
-                "message": event.message,
-                "last": event.last,
-                "count": event.count,
-            }
-            for event in rollout.events
-        ],
+        "events": [_event_json(each) for each in rollout.events],
         "warnings": list(rollout.blind),
     }
 
@@ -219,4 +210,14 @@ def _pod_json(report: PodReport) -> dict[str, object]:
         "remaining_seconds": load.remaining_seconds if load else None,
         "detail": load.detail if load else None,
         "trouble": report.trouble or None,
+    }
+
+
+def _event_json(event: Event) -> dict[str, object]:
+    return {
+        "object": event.about,
+        "reason": event.reason,
+        "message": event.message,
+        "last": event.last,
+        "count": event.count,
     }

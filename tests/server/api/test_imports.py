@@ -1,4 +1,4 @@
-"""The API process never loads llama.cpp: what it cannot call cannot take it down."""
+"""What a process does not import, it need not wait for, and cannot be taken down by."""
 
 import subprocess
 import sys
@@ -8,14 +8,29 @@ import pytest
 _PROGRAM = """
 import sys
 import {module}
-print([name for name in sys.modules if name.split(".")[0] == "llama_cpp" or ".engine" in name])
+print(*{names} & ({{each.split(".")[0] for each in sys.modules}} | set(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("module", ["gguf_server.api.app", "gguf_server.prompt.renderer"])
-def test_neither_llama_cpp_nor_the_engine_is_imported(module):
-    program = _PROGRAM.format(module=module)
+def imported(module: str, *names: str) -> str:
+    """Which of ``names`` come along with ``module``."""
+    program = _PROGRAM.format(module=module, names=set(names))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", ["gguf_server.api.http", "gguf_server.prompt.renderer"])
+def test_neither_llama_cpp_nor_the_engine_is_imported(module):
+    """The API process never loads llama.cpp: what it cannot call cannot take it down."""
+    assert imported(module, "llama_cpp", "gguf_server.engine") == ""
+
+
+def test_the_engine_is_started_before_the_web_framework_is_imported():
+    assert imported("gguf_server.serve", "fastapi", "starlette", "uvicorn") == ""
+
+
+def test_the_engine_imports_llama_cpps_functions_and_not_what_is_built_on_them():
+    assert imported("gguf_server.engine.__main__", "llama_cpp.llama", "jinja2", "sqlite3") == ""
+    assert imported("gguf_server.engine.__main__", "llama_cpp.llama_cpp") == "llama_cpp.llama_cpp"

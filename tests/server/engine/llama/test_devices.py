@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gguf_deploy.measuring import Measurer
+from gguf_deploy.planning.measuring import Measurer
 from gguf_server.errors import MeasurementFailed
 from gguf_server.knobs import Knobs
 from gguf_server.models.measurement import Measurement, Question, SimulatedGpu, Topology

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gguf_deploy.measuring import MEASURE_COMMAND, Measurer
+from gguf_deploy.planning.measuring import MEASURE_COMMAND, Measurer
 from gguf_server.engine.llama.breakdown import breakdown
 from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.errors import MeasurementFailed

@@ -1,0 +1,1 @@
+"""From a model's metadata to the ``Placement``: what it needs, what there is, what gives."""
