@@ -150,8 +150,9 @@ def _llama_server_arguments(deployment: Deployment, port: int) -> list[str]:
 
 
 def _llama_cpp_server_arguments(deployment: Deployment, port: int) -> list[str]:
-    """It has no slots: it answers one after the other. Unless told otherwise, it cuts an answer
-    short when the next request comes. It pools no embeddings: there is a vector for each token."""
+    """It has no slots: it answers one after the other, and that is measured. Two of its defaults
+    would measure something else: it cuts an answer short when the next request comes, and has all
+    logits of a prompt computed. It pools no embeddings: each token has its vector."""
     return [
         *("-m", "llama_cpp.server", "--host", "127.0.0.1", "--port", str(port)),
         *("--model", str(deployment.model)),
@@ -159,7 +160,7 @@ def _llama_cpp_server_arguments(deployment: Deployment, port: int) -> list[str]:
         *("--n_batch", str(NUM_BATCH_TOKENS)),
         *("--n_threads", str(deployment.num_threads)),
         *("--n_threads_batch", str(deployment.num_threads)),
-        *("--flash_attn", "true", "--interrupt_requests", "false"),
+        *("--flash_attn", "true", "--interrupt_requests", "false", "--logits_all", "false"),
         *(("--embedding", "true") if deployment.embeddings else ()),
     ]
 

@@ -5,14 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import gguf
 import pytest
 
 from gguf_server.bench.client import chat_body
 from gguf_server.bench.workloads import Message, Prompt
 from gguf_server.endpoint import Endpoint
 from tests.bench.peers import Deployment, Kind, Server
-from tests.bench.vocabulary import control_tokens
 
 KINDS: tuple[Kind, ...] = ("gguf-server", "llama-server", "llama_cpp.server", "examples/server")
 MODEL = Path("/models/small.gguf")
@@ -78,8 +76,9 @@ def test_both_python_servers_have_our_batch() -> None:
     assert example_config()["model"]["n_batch"] == 512
 
 
-def test_llama_cpp_server_does_not_cut_answers_short_when_others_come() -> None:
-    assert options("llama_cpp.server")["--interrupt_requests"] == "false"
+def test_llama_cpp_server_neither_cuts_answers_short_nor_computes_what_nobody_asked_for() -> None:
+    given = options("llama_cpp.server")
+    assert (given["--interrupt_requests"], given["--logits_all"]) == ("false", "false")
 
 
 def test_the_example_gets_its_port_and_model_in_its_configuration() -> None:
@@ -101,28 +100,10 @@ def test_without_embeddings_nobody_hears_of_them(kind: Kind) -> None:
     assert not [word for word in server(kind).command(PLAIN, 1) if "embedding" in word]
 
 
-@pytest.fixture
-def vocabulary(tmp_path: Path) -> Path:
-    path = tmp_path / "vocabulary.gguf"
-    kinds = [gguf.TokenType.NORMAL, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_token_list(["a", "<s>", "</s>"])
-    writer.add_token_types(kinds)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
 def asked(kind: Kind, model: Path, prompt: Prompt) -> dict[str, Any]:
     target = server(kind).target(Endpoint("127.0.0.1", 1), "m", Deployment(model, 1))
     body: dict[str, Any] = json.loads(chat_body(target, prompt))
     return body
-
-
-def test_control_tokens_are_what_the_file_says(vocabulary: Path) -> None:
-    assert control_tokens(vocabulary) == (1, 2)
 
 
 @pytest.mark.parametrize("kind", ["llama_cpp.server", "examples/server"])
