@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     deployment = Deployment(
-        options.model, max(STREAMS), num_threads=options.threads, num_clients=max(STREAMS)
+        options.model, max(STREAMS), num_threads=options.threads, num_waiting=max(STREAMS)
     )
     others = peers() if options.peers else []
     servers = [ours(), *(each for each in others if each.kind == "llama-server")]
