@@ -17,7 +17,8 @@ from gguf_server.errors import ServerUnusable
 from tests.bench import limit, machine, measuring, report, start
 from tests.bench.cache import default_model
 from tests.bench.measuring import PARTS, Found, Plan
-from tests.bench.peers import StartError, ours, peers
+from tests.bench.running import StartError
+from tests.bench.servers import ours, peers
 
 
 def main(arguments: list[str]) -> int:

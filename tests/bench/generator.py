@@ -24,7 +24,8 @@ from gguf_server.bench.client import Target
 from gguf_server.bench.workloads import text
 from gguf_server.errors import ServerUnusable
 from tests.bench.cache import default_model
-from tests.bench.peers import Deployment, Server, StartError, ours, peers, printed, running
+from tests.bench.running import StartError, running
+from tests.bench.servers import Deployment, Server, ours, peers, printed
 from tests.bench.vocabulary import tokenizer
 
 NUM_BOOK_WORDS = 50_000

@@ -17,7 +17,8 @@ from gguf_server.bench.load import Run
 from gguf_server.bench.report import number
 from gguf_server.bench.workloads import Shape, Workload
 from tests.bench import markdown
-from tests.bench.peers import Deployment, StartError
+from tests.bench.running import StartError
+from tests.bench.servers import Deployment
 
 STREAMS = (1, 8, 16)
 SHAPE = Shape(94, 128)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tests.bench.peers import Server
+from tests.bench.servers import Server
 
 
 @dataclass(frozen=True, slots=True)

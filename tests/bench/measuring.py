@@ -18,8 +18,9 @@ from tests.bench import cpu, embedding, limit, memory, metrics, start
 from tests.bench.comparison import summarize_beside
 from tests.bench.embedding import EMBEDDINGS, TEXTS_A_REQUEST
 from tests.bench.limit import Pair
-from tests.bench.peers import Deployment, Server, Started, batched_bench, running
 from tests.bench.report import Measured
+from tests.bench.running import Started, running
+from tests.bench.servers import Deployment, Server, batched_bench
 from tests.bench.start import Start
 
 ALL = (*WORKLOADS, EMBEDDINGS)

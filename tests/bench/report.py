@@ -12,7 +12,7 @@ from tests.bench import markdown
 from tests.bench.comparison import MachineSummary, advantage, medians
 from tests.bench.machine import Machine
 from tests.bench.metrics import PYTHON_PHASES, Steps
-from tests.bench.peers import Server
+from tests.bench.servers import Server
 from tests.bench.targets import targets
 
 MEASURES: dict[Headline, str] = {

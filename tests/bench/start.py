@@ -20,7 +20,8 @@ from gguf_server.bench.report import number
 from gguf_server.bench.workloads import Message, Prompt, text
 from gguf_server.endpoint import OK, Endpoint
 from tests.bench import markdown, metrics, page_cache
-from tests.bench.peers import START_TIMEOUT_SECONDS, Deployment, Launched, Server, launched
+from tests.bench.running import START_TIMEOUT_SECONDS, Launched, launched
+from tests.bench.servers import Deployment, Server
 
 Cache = Literal["cold", "warm"]
 CACHES: tuple[Cache, ...] = ("cold", "warm")

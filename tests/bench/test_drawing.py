@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.peers import ROOT
+from tests.bench.servers import ROOT
 from tests.bench.test_plot import median, record, starts
 
 

@@ -9,7 +9,7 @@ import httpx
 from gguf_server.bench.client import Target
 from gguf_server.endpoint import Endpoint
 from tests.bench.generator import NUM_BOOK_WORDS, Desk, desk
-from tests.bench.peers import Server
+from tests.bench.servers import Server
 
 SERVER = Server("ours", "gguf-server", "program")
 TARGET = Target(Endpoint("127.0.0.1", 8123), "served")

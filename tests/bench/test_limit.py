@@ -6,7 +6,8 @@ import pytest
 from gguf_server.bench.client import Failure, Outcome
 from gguf_server.bench.load import Run
 from tests.bench.limit import Pair, alone, record, steady_rate, summary, table
-from tests.bench.peers import Deployment, StartError
+from tests.bench.running import StartError
+from tests.bench.servers import Deployment
 
 SPEEDS = '{"pl": 8, "speed_pp": 9.0, "speed_tg": 143.25}'
 

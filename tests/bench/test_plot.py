@@ -15,7 +15,7 @@ from tests.bench.figures import (
     start,
     throughput,
 )
-from tests.bench.peers import ROOT
+from tests.bench.servers import ROOT
 
 
 def median(**changes: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from gguf_server.bench.workloads import WORKLOADS
 from tests.bench.comparison import summarize_beside
 from tests.bench.machine import Machine
 from tests.bench.metrics import Steps
-from tests.bench.peers import Deployment, Server
 from tests.bench.report import Measured, record, steps_table, table, targets_table
+from tests.bench.servers import Deployment, Server
 from tests.bench.test_comparison import outcome
 
 OURS = Server("gguf-server", "gguf-server", "gguf-server")

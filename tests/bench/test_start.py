@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench import page_cache
-from tests.bench.peers import Deployment, Kind, Server, StartError
+from tests.bench.running import StartError
+from tests.bench.servers import Deployment, Kind, Server
 from tests.bench.start import (
     CACHES,
     POLL_SECONDS,

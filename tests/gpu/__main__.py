@@ -20,7 +20,8 @@ from pathlib import Path
 from gguf_server import __version__
 from gguf_server.errors import KitError
 from gguf_server.settings.serve import Settings
-from tests.bench.peers import ROOT, StartError
+from tests.bench.running import StartError
+from tests.bench.servers import ROOT
 from tests.gpu.card import NoCard, cpu_name, find, nvcc_version
 from tests.gpu.cells import STAGES, Cell, Place, cells
 from tests.gpu.child import ChildFailed

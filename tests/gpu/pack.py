@@ -13,7 +13,7 @@ from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
 from gguf_server.settings.serve import Settings
-from tests.bench.peers import ROOT
+from tests.bench.servers import ROOT
 from tests.gpu.vocabulary import read, save
 
 PIECE_BYTES = 40 << 20

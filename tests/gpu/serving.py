@@ -16,7 +16,7 @@ from gguf_server.bench.client import Target, get
 from gguf_server.bench.probe import served_model
 from gguf_server.endpoint import Endpoint
 from tests.bench.metrics import PREFIX, samples
-from tests.bench.peers import StartError, free_port, stop
+from tests.bench.running import StartError, free_port, stop
 from tests.gpu.card import Card, memory
 from tests.gpu.watch import LOAD_PERIOD_SECONDS, Watch, watching
 

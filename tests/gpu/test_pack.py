@@ -4,7 +4,7 @@ import tarfile
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from tests.bench.peers import ROOT
+from tests.bench.servers import ROOT
 from tests.gpu.pack import BUILD, MORE, locked, prune, split, store
 
 SCRIPT = ROOT / "scripts/gpu-check"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.peers import ROOT
+from tests.bench.servers import ROOT
 from tests.gpu.__main__ import AGAIN
 from tests.gpu.cells import STAGES
 from tests.gpu.models import SMALL_LOAD, SMALL_MODELS

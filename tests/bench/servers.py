@@ -1,40 +1,23 @@
-"""The servers under test: how each is started, when it is ready, how it is stopped.
-
-A server lives for one workload, so that no cache outlives it.
-"""
+"""The servers under test: where each comes from, its command line, what it understands."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from gguf_server.bench.client import Target, get
-from gguf_server.bench.http import BrokenAnswer
-from gguf_server.bench.probe import served_model
-from gguf_server.endpoint import OK, Endpoint
+from gguf_server.bench.client import Target
+from gguf_server.endpoint import Endpoint
 from tests.bench.vocabulary import control_tokens
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_SECONDS = 300.0
-STOP_TIMEOUT_SECONDS = 15.0
 NUM_BATCH_TOKENS = 512  # a step's, by default: ours, and a micro-batch of llama.cpp's
 
 Kind = Literal["gguf-server", "llama-server", "llama_cpp.server", "examples/server"]
-
-
-class StartError(Exception):
-    """A server did not get ready; carries the end of what it printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,86 +164,3 @@ def _example_server_arguments(deployment: Deployment, port: int) -> list[str]:
     config = {"server": {"host": "127.0.0.1", "port": port}, "model": model}
     program = Path(__file__).with_name("example_server.py")
     return ["-P", str(program), json.dumps(config)]  # -P: our modules are not its
-
-
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """A program on its way; ``began_at`` is the perf_counter just before it was started."""
-
-    server: Server
-    endpoint: Endpoint
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
-    began_at: float
-
-    @property
-    def is_alive(self) -> bool:
-        return self.process.poll() is None
-
-    def failure(self) -> StartError:
-        self.log.seek(0)
-        tail = self.log.read().decode(errors="replace").splitlines()[-15:]
-        code = self.process.poll()
-        fate = "is still loading" if code is None else f"ended with code {code}"
-        return StartError("\n".join([f"{self.server.name} {fate}; the last it printed:", *tail]))
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    target: Target
-    session_id: int
-
-
-@contextmanager
-def launched(server: Server, deployment: Deployment) -> Iterator[Launched]:
-    """Starts a server in a session of its own, stops it with all its children."""
-    with tempfile.TemporaryFile() as log:
-        endpoint = Endpoint("127.0.0.1", free_port())
-        command = server.command(deployment, endpoint.port)
-        began_at = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            yield Launched(server, endpoint, process, log, began_at)
-        finally:
-            stop(process)
-
-
-@asynccontextmanager
-async def running(server: Server, deployment: Deployment) -> AsyncIterator[Started]:
-    """Launches a server and yields it ready."""
-    with launched(server, deployment) as program:
-        await _ready(program)
-        model = await served_model(program.endpoint)
-        target = server.target(program.endpoint, model, deployment)
-        yield Started(target, program.process.pid)
-
-
-async def _ready(program: Launched) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline and program.is_alive:
-        try:
-            status, _ = await get(program.endpoint, program.server.ready_path)
-        except (OSError, BrokenAnswer):
-            status = 0
-        if status == OK:
-            return
-        await asyncio.sleep(0.1)
-    raise program.failure()
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT_SECONDS)
-    finally:  # of a second Ctrl-C, too
-        process.kill()
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -10,7 +10,7 @@ import pytest
 from gguf_server.bench.client import chat_body
 from gguf_server.bench.workloads import Message, Prompt
 from gguf_server.endpoint import Endpoint
-from tests.bench.peers import Deployment, Kind, Server
+from tests.bench.servers import Deployment, Kind, Server
 
 KINDS: tuple[Kind, ...] = ("gguf-server", "llama-server", "llama_cpp.server", "examples/server")
 MODEL = Path("/models/small.gguf")
