@@ -131,7 +131,8 @@ _VERBS: Mapping[str, Verb] = {
     ),
     "bench": Verb(
         "measure an OpenAI-compatible server",
-        "Workloads: single, eight, sixteen, shared, mixed. Nothing else should use the server.",
+        "Workloads: single, eight, sixteen, shared, mixed; by name also turns, structured, crowd. "
+        "Nothing else should use the server.",
         BenchSettings,
         _bench,
     ),

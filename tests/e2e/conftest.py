@@ -41,6 +41,7 @@ class ServerUnderTest:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(environment or {})},
+            start_new_session=True,  # what a terminal does goes to all its processes, not to ours
         )
         self.http = httpx.Client(timeout=HANG_SECONDS)
         self.errors: list[str] = []
@@ -86,13 +87,17 @@ class ServerUnderTest:
 
     def engine_pid(self) -> int:
         """The engine's process, once there is one."""
+        return self.child_pid("gguf_server.engine")
+
+    def child_pid(self, module: str) -> int:
+        """The process that runs it, once there is one."""
         found: list[int] = []
 
         def look() -> bool:
-            found[:] = [pid for pid in _children(self.process.pid) if _is_engine(pid)]
+            found[:] = [pid for pid in _children(self.process.pid) if _runs(pid, module)]
             return bool(found)
 
-        until(look, "there is an engine process")
+        until(look, f"there is a process of {module}")
         return found[0]
 
     def signal_engine(self, number: signal.Signals) -> int:
@@ -130,9 +135,9 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _is_engine(pid: int) -> bool:
+def _runs(pid: int, module: str) -> bool:
     try:
-        return "gguf_server.engine" in Path(f"/proc/{pid}/cmdline").read_text()
+        return module in Path(f"/proc/{pid}/cmdline").read_text()
     except FileNotFoundError:
         return False
 

@@ -213,6 +213,30 @@ def test_a_second_ctrl_c_does_not_wait_for_open_requests(serve: Serve) -> None:
     assert len(stream.errors()) == 1
 
 
+@pytest.mark.parametrize("module", ["gguf_server.engine", "gguf_server.prompt.worker"])
+def test_ctrl_c_at_a_terminal_ends_a_start_without_a_word_of_those_that_only_begin(
+    serve: Serve, module: str
+) -> None:
+    server = serve(ready=False)
+    server.child_pid(module)
+    os.killpg(server.process.pid, signal.SIGINT)
+    assert server.wait_until_ended() == 0
+    assert not [line for line in server.errors if "INFO" not in line]
+
+
+def test_a_server_that_cannot_be_put_together_says_so_and_leaves_no_engine(
+    serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / "fastapi.py").write_text("import time; time.sleep(1); import not_there")
+    python_path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    server = serve(ready=False, PYTHONPATH=python_path)
+    engine = server.engine_pid()
+    assert server.wait_until_ended() == 1
+    assert _is_gone(engine)
+    assert "internal error, ModuleNotFoundError: No module named 'not_there'" in server.errors[-1]
+    assert "Traceback" not in "\n".join(server.errors)
+
+
 def test_the_engine_does_not_outlive_a_killed_server(serve: Serve) -> None:
     server = serve()
     stream = Stream(server)

@@ -46,7 +46,7 @@ _HUB_RATE = 0.1 * _GB
 _TO_GPU_RATE = 3.0 * _GB
 # One thread that copies and repacks for the CPU. A quarter of a page cache's 8 GB/s, a guess.
 _TO_CPU_RATE = 2.0 * _GB
-# Some 70 tokens through all weights: 98 MB took 0.16 s on two cores of an EPYC. Half of that rate.
+# 98 MB took 0.16 s on two cores of an EPYC for some 70 tokens, and 40 it takes. Half of that rate.
 _CPU_WARM_UP_RATE = 0.3 * _GB
 # A mapped file that does not fit in memory is read again: 2 to 4 times (llama.cpp PR 14399).
 _THRASHING = 4

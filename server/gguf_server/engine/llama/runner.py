@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from gguf_server.engine.llama import parameters
+from gguf_server.engine.llama import binding, parameters
 from gguf_server.engine.llama.binding import Batch, Logits, SavedState
 from gguf_server.engine.llama.grammar import MatcherGrammar
 from gguf_server.engine.llama.logprobs import Logprobs
@@ -19,6 +19,9 @@ from gguf_server.wire.messages import SamplingParams
 
 # Enough to tell what a token of a prompt costs: 32 say the same, and take a CPU twice as long.
 _WARM_UP_TOKENS = 16
+# Floats take cuBLAS from 17 tokens on, layers in host memory the GPU from 32 on; no request should
+# be the first there.
+_GPU_WARM_UP_TOKENS = 32
 
 
 class LlamaRunner:
@@ -188,7 +191,8 @@ class LlamaRunner:
         Returns the seconds of the longest step after that and the tokens in it.
         """
         config = self._model.config
-        count = min(_WARM_UP_TOKENS, self._capacity, self._model.context_tokens - 1)
+        wanted = _GPU_WARM_UP_TOKENS if binding.can_offload() else _WARM_UP_TOKENS
+        count = min(wanted, self._capacity, self._model.context_tokens - 1)
         prefill = [Chunk(0, 0, [0] * count, num_outputs=1)]
         tokens = [Chunk(slot, 0, [0], num_outputs=1) for slot in range(config.slots)]
         self._context.set_warmup(on=True)  # all experts, not only the chosen ones

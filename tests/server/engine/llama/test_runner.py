@@ -7,6 +7,7 @@ rounds differently, so the same prompt in other chunks gives slightly other logi
 import numpy as np
 import pytest
 
+from gguf_server.engine.llama import binding
 from gguf_server.engine.llama.model import LlamaModel
 from gguf_server.engine.llama.runner import LlamaRunner
 from gguf_server.engine.runner import Chunk, EngineFatal, KvCacheFull
@@ -259,3 +260,8 @@ def test_warming_up_is_short_and_leaves_the_cache_empty(runner):
     assert 0 < seconds < 10
     assert num_tokens in (3, 16)
     assert [runner._context.last_position(slot) for slot in range(4)] == [-1] * 4
+
+
+def test_a_gpu_is_warm_for_prompts_too(runner, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(binding, "can_offload", lambda: True)
+    assert runner.warm_up()[1] in (3, 32)
