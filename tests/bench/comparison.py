@@ -35,14 +35,14 @@ def summarize_beside(
 ) -> MachineSummary:
     return MachineSummary(
         **asdict(summarize(run)),
-        server_cpu_seconds=spent.session if spent else None,
+        server_cpu_seconds=spent.server if spent else None,
         others_cpu_seconds=_others(run, spent) if spent else None,
         peak_bytes=peak_bytes,
     )
 
 
 def _others(run: Run, spent: CpuSeconds) -> float:
-    return max(0.0, spent.machine - spent.session - run.client_cpu_seconds)
+    return max(0.0, spent.machine - spent.server - run.client_cpu_seconds)
 
 
 def medians(summaries: Sequence[MachineSummary]) -> MachineSummary:

@@ -7,31 +7,27 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
-PROC = Path("/proc")
-# Fields of /proc/PID/stat, counted as proc(5) does; four times stand in a row.
-SESSION, USER_TIME, NUM_TIMES = 6, 14, 4
+from tests.bench.processes import PROC, tree
 
 
 @dataclass(frozen=True, slots=True)
 class CpuSeconds:
     machine: float
-    session: float
+    server: float
 
     def __sub__(self, earlier: CpuSeconds) -> CpuSeconds:
-        return CpuSeconds(self.machine - earlier.machine, self.session - earlier.session)
+        return CpuSeconds(self.machine - earlier.machine, self.server - earlier.server)
 
 
-def read(session_id: int) -> CpuSeconds | None:
-    """CPU time so far of the whole machine and of all processes of a session."""
+def read(pid: int) -> CpuSeconds | None:
+    """CPU time so far of the whole machine, and of a process and all below it."""
     try:
         machine = machine_ticks((PROC / "stat").read_text())
     except OSError:
         return None
-    session = sum(session_ticks(line, session_id) for line in _process_lines())
     ticks = os.sysconf("SC_CLK_TCK")
-    return CpuSeconds(machine / ticks, session / ticks)
+    return CpuSeconds(machine / ticks, sum(each.ticks for each in tree(pid)) / ticks)
 
 
 def machine_ticks(stat: str) -> int:
@@ -39,21 +35,3 @@ def machine_ticks(stat: str) -> int:
     _, *fields = stat.splitlines()[0].split()
     user, nice, system, _idle, _iowait, irq, softirq, stolen = map(int, fields[:8])
     return user + nice + system + irq + softirq + stolen
-
-
-def session_ticks(line: str, session_id: int) -> int:
-    """Its own time and that of its children that have ended; the name may contain spaces."""
-    fields = ["", "", "", *line.rpartition(")")[2].split()]
-    if int(fields[SESSION]) != session_id:
-        return 0
-    return sum(int(field) for field in fields[USER_TIME : USER_TIME + NUM_TIMES])
-
-
-def _process_lines() -> list[str]:
-    lines = []
-    for path in PROC.glob("[0-9]*/stat"):
-        try:
-            lines.append(path.read_text())
-        except OSError:  # it has ended since
-            continue
-    return lines

@@ -125,10 +125,10 @@ async def _measure_one(
     server: Server, workload: Workload, deployment: Deployment, ruler: Ruler
 ) -> Measured:
     async with running(server, deployment) as started:
-        before = cpu.read(started.session_id)
+        before = cpu.read(started.pid)
         run = await _drive(started, workload, ruler)
-        after = cpu.read(started.session_id)
-        peak = memory.peak_bytes(started.session_id)
+        after = cpu.read(started.pid)
+        peak = memory.peak_bytes(started.pid)
         counted = await _steps(started.target.endpoint) if server.is_ours else None
     spent = after - before if before and after else None
     return Measured(workload, server, summarize_beside(run, spent, peak), counted, _errors(run))

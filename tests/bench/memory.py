@@ -8,23 +8,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PROC = Path("/proc")
+from tests.bench.processes import PROC, tree
+
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
-def peak_bytes(session_id: int, proc: Path = PROC) -> int | None:
-    """Sum of the peaks of all processes that are still there. A page of the model's file counts,
-    and one that several processes share counts once for each."""
-    peaks = [_peak(path) for path in proc.glob("[0-9]*") if _session(path) == session_id]
-    return sum(peaks) or None
-
-
-def _session(process: Path) -> int | None:
-    try:
-        stat = (process / "stat").read_text()
-    except OSError:  # it has ended since
-        return None
-    return int(stat.rpartition(")")[2].split()[3])
+def peak_bytes(pid: int, proc: Path = PROC) -> int | None:
+    """Sum of the peaks of a process and of all below it that are still there. A page of the model's
+    file counts, and one that several processes share counts once for each."""
+    return sum(_peak(proc / str(each.pid)) for each in tree(pid, proc)) or None
 
 
 def _peak(process: Path) -> int:

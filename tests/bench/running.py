@@ -54,7 +54,7 @@ class Launched:
 @dataclass(frozen=True, slots=True)
 class Started:
     target: Target
-    session_id: int
+    pid: int
 
 
 @contextmanager

@@ -57,6 +57,6 @@ def test_nobody_is_ahead_with_answers_missing_or_short(incomplete: dict[str, flo
 
 def test_cpu_time_that_is_neither_the_servers_nor_the_clients_is_the_others() -> None:
     run = Run((outcome(1.5, 1.6),), wall_seconds=2.0, client_cpu_seconds=0.25)
-    seen = summarize_beside(run, CpuSeconds(machine=4.0, session=3.0))
+    seen = summarize_beside(run, CpuSeconds(machine=4.0, server=3.0))
     assert (seen.server_cpu_seconds, seen.others_cpu_seconds) == (3.0, 0.75)
     assert summarize_beside(run).others_cpu_seconds is None

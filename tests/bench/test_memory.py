@@ -7,18 +7,21 @@ from tests.bench.memory import peak_bytes
 HOLDS_AND_WAITS = "held = b'x' * (50 << 20); del held; print(flush=True); input()"
 
 
-def process(proc: Path, pid: int, session: int, peak_kb: int) -> None:
+def process(proc: Path, pid: int, parent: int, peak_kb: int) -> None:
     (proc / str(pid)).mkdir()
-    (proc / str(pid) / "stat").write_text(f"{pid} (a ) b) S 1 {session} {session} 0 -1 0 1 2\n")
+    (proc / str(pid) / "stat").write_text(
+        f"{pid} (a ) b) S {parent} 1 1 0 -1 0 1 2 3 4 5 6 7 8 9\n"
+    )
     (proc / str(pid) / "status").write_text(f"Name:\tx\nVmHWM:\t{peak_kb:8} kB\nVmRSS:\t1 kB\n")
 
 
-def test_the_peaks_of_one_session_are_added_up(tmp_path: Path) -> None:
-    for pid, session, peak_kb in ((7, 7, 1000), (8, 7, 24), (9, 9, 5000)):
+def test_the_peaks_of_a_process_and_all_below_it_are_added_up(tmp_path: Path) -> None:
+    for pid, session, peak_kb in ((7, 1, 1000), (8, 7, 20), (9, 8, 4), (11, 1, 5000)):
         process(tmp_path, pid, session, peak_kb)
     (tmp_path / "10").mkdir()  # ended while it was looked at
     assert peak_bytes(7, tmp_path) == 1024 << 10
     assert peak_bytes(6, tmp_path) is None
+    assert peak_bytes(11, tmp_path) == 5000 << 10
 
 
 def test_what_was_held_for_a_moment_counts() -> None:
@@ -28,7 +31,6 @@ def test_what_was_held_for_a_moment_counts() -> None:
         [sys.executable, "-c", HOLDS_AND_WAITS],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,
     ) as child:
         assert child.stdout
         child.stdout.readline()

@@ -155,7 +155,7 @@ class _Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={"PYTHONPATH": os.pathsep.join(sys.path)},
-            process_group=0,  # Ctrl-C is ours, also before it can ignore that
+            start_new_session=True,  # Ctrl-C is ours, also before it can ignore that
         )
         worker = cls(process)
         try:

@@ -52,7 +52,7 @@ class Child:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,
-                    process_group=0,  # Ctrl-C is ours, also before it can ignore that
+                    start_new_session=True,  # Ctrl-C is ours, also before it can ignore that
                 )
             except BaseException:  # cancelled above all
                 writer.close()

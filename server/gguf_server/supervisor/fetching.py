@@ -44,7 +44,7 @@ async def fetch(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=_MAX_LINE_BYTES,
-        process_group=0,  # Ctrl-C is ours: it is told to stop
+        start_new_session=True,  # Ctrl-C is ours: it is told to stop
     )
     assert process.stdout is not None
     assert process.stderr is not None
