@@ -426,8 +426,9 @@ def _settings(hub: Hub) -> dict[str, str]:
 def _smol(hub: Hub) -> Placement:
     """A plan for what the hub has: on a CPU, as these projects run it."""
     placement = placements.dense_on_cpu()
-    reference = f"{MODEL}@{hub.repositories[MODEL].refs['main']}:Q8_0"
-    model = replace(placement.model, reference=reference, name=MODEL)
+    commit = hub.repositories[MODEL].refs["main"]
+    reference = f"{MODEL}@{commit}:Q8_0"
+    model = replace(placement.model, reference=reference, name=MODEL, commit=commit)
     knobs = Knobs(context_tokens=1024, slots=1)
     return replace(placement, model=model, knobs=knobs)
 
