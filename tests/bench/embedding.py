@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import deque
+from collections.abc import AsyncIterator, Iterator
 
 from gguf_server.bench.client import Failure, Outcome, Target
 from gguf_server.bench.http import BrokenAnswer, request
-from gguf_server.bench.load import Run
+from gguf_server.bench.load import Run, load
 from gguf_server.bench.workloads import Shape, Workload, text
 from gguf_server.endpoint import OK, Refusal
 
@@ -27,20 +27,19 @@ EMBEDDINGS = Workload(
 
 async def drive(target: Target, seed: str = "") -> Run:
     """An outcome's texts are whole answers, its output tokens are vectors."""
-    waiting = deque(
-        [text(f"{seed}/{index}/{place}", NUM_WORDS, place) for place in range(TEXTS_A_REQUEST)]
-        for index in range(len(EMBEDDINGS.shapes))
-    )
-    outcomes: list[Outcome] = []
+    users = [_embeds(target, texts) for texts in _lists(seed)]
+    return await load(users, EMBEDDINGS.concurrency)
 
-    async def work() -> None:
-        while waiting:
-            outcomes.append(await _embed(target, waiting.popleft()))
 
-    cpu_start, start = time.process_time(), time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(EMBEDDINGS.concurrency)))
-    wall_seconds, cpu_seconds = (time.perf_counter() - start, time.process_time() - cpu_start)
-    return Run(tuple(outcomes), wall_seconds, cpu_seconds)
+def _lists(seed: str) -> Iterator[list[str]]:
+    for index in range(len(EMBEDDINGS.shapes)):
+        yield [
+            text(f"{seed}/{index}/{place}", NUM_WORDS, place) for place in range(TEXTS_A_REQUEST)
+        ]
+
+
+async def _embeds(target: Target, texts: list[str]) -> AsyncIterator[Outcome]:
+    yield await _embed(target, texts)
 
 
 async def _embed(target: Target, texts: list[str]) -> Outcome:
@@ -52,12 +51,12 @@ async def _embed(target: Target, texts: list[str]) -> Outcome:
             request(target.endpoint, "POST", PATH, body) as response,
         ):
             status, answer = response.status, await response.body()
-    except (OSError, TimeoutError, BrokenAnswer) as exc:
+        finished_at = time.perf_counter()
+        if status != OK:
+            return _failed(submitted_at, f"HTTP {status}: {Refusal.read(status, answer).message}")
+        found = json.loads(answer)
+    except (OSError, ValueError, BrokenAnswer) as exc:  # of them a TimeoutError; not JSON
         return _failed(submitted_at, f"no answer: {type(exc).__name__} {exc}".strip())
-    finished_at = time.perf_counter()
-    if status != OK:
-        return _failed(submitted_at, f"HTTP {status}: {Refusal.read(status, answer).message}")
-    found = json.loads(answer)
     num_vectors = sum(any(each["embedding"]) for each in found["data"])
     return Outcome(
         submitted_at=submitted_at,

@@ -83,10 +83,10 @@ async def measure(plan: Plan) -> Found:
 
 async def _measure_starts(plan: Plan) -> list[Start]:
     """The layout of llama-server's cache makes no difference to its start."""
-    servers = {each.kind: each for each in reversed(plan.servers)}.values()
-    deployment = plan.deployment(STANDARD[1])
+    kinds = [each.kind for each in plan.servers]
+    servers = [each for n, each in enumerate(plan.servers) if each.kind not in kinds[:n]]
     print("bench: start to ready", file=sys.stderr)
-    return await start.measure([*servers][::-1], deployment, max(3, plan.repeat))
+    return await start.measure(servers, plan.deployment(STANDARD[1]), max(3, plan.repeat))
 
 
 async def _measure_workloads(plan: Plan) -> list[Measured]:

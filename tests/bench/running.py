@@ -77,22 +77,26 @@ def launched(server: Server, deployment: Deployment) -> Iterator[Launched]:
 async def running(server: Server, deployment: Deployment) -> AsyncIterator[Started]:
     """Launches a server and yields it ready."""
     with launched(server, deployment) as program:
-        await _ready(program)
+        await ready(program)
         model = await served_model(program.endpoint)
         target = server.target(program.endpoint, model, deployment)
         yield Started(target, program.process.pid)
 
 
-async def _ready(program: Launched) -> None:
+async def ready(program: Launched, poll_seconds: float = 0.1) -> tuple[float, float]:
+    """When the first answer of any status came, and when the first that says ready."""
+    answer_at = None
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline and program.is_alive:
         try:
             status, _ = await get(program.endpoint, program.server.ready_path)
         except (OSError, BrokenAnswer):
-            status = 0
+            await asyncio.sleep(poll_seconds)
+            continue
+        answer_at = answer_at or time.perf_counter()
         if status == OK:
-            return
-        await asyncio.sleep(0.1)
+            return answer_at, time.perf_counter()
+        await asyncio.sleep(poll_seconds)
     raise program.failure()
 
 

@@ -14,13 +14,12 @@ from statistics import median
 from typing import Any, Literal
 
 from gguf_server.bench.client import Target, get, stream_chat
-from gguf_server.bench.http import BrokenAnswer
 from gguf_server.bench.probe import served_model
 from gguf_server.bench.report import number
 from gguf_server.bench.workloads import Message, Prompt, text
 from gguf_server.endpoint import OK, Endpoint
 from tests.bench import markdown, metrics, page_cache
-from tests.bench.running import START_TIMEOUT_SECONDS, Launched, launched
+from tests.bench.running import launched, ready
 from tests.bench.servers import Deployment, Server
 
 Cache = Literal["cold", "warm"]
@@ -71,7 +70,7 @@ async def measure_one(server: Server, deployment: Deployment, cache: Cache) -> S
     print(f"bench: start, {server.name}, {cache} file", file=sys.stderr)
     share = await _prepare(deployment.model, cache)
     with launched(server, deployment) as program:
-        answer_at, ready_at = await _answer_and_ready(program)
+        answer_at, ready_at = await ready(program, POLL_SECONDS)
         tokens = await _tokens(program.endpoint)
         stages = await _load_seconds(program.endpoint) if server.is_ours else {}
     ready_seconds = ready_at - program.began_at
@@ -91,23 +90,6 @@ async def _prepare(model: Path, cache: Cache) -> float | None:
             break
         await asyncio.sleep(POLL_SECONDS)
     return page_cache.resident_share(model)
-
-
-async def _answer_and_ready(program: Launched) -> tuple[float, float]:
-    """Times of the first answer and of the first that says ready."""
-    answer_at = None
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline and program.is_alive:
-        try:
-            status, _ = await get(program.endpoint, program.server.ready_path)
-        except (OSError, BrokenAnswer):
-            await asyncio.sleep(POLL_SECONDS)
-            continue
-        answer_at = answer_at or time.perf_counter()
-        if status == OK:
-            return answer_at, time.perf_counter()
-        await asyncio.sleep(POLL_SECONDS)
-    raise program.failure()
 
 
 async def _tokens(endpoint: Endpoint) -> tuple[float | None, float | None]:

@@ -1,5 +1,7 @@
 import os
 
+import pytest
+
 from tests.bench.cpu import machine_ticks, read
 
 
@@ -11,6 +13,6 @@ def test_this_very_process_uses_no_more_than_the_machine() -> None:
     first = read(os.getpid())
     second = read(os.getpid())
     if first is None or second is None:
-        return  # no /proc here
+        pytest.skip("there is no /proc here")
     assert (second - first).machine >= 0
     assert second.server > 0

@@ -19,7 +19,7 @@ def driven(answer: Answer) -> Run:
         length = int(head.partition(b"Content-Length: ")[2].split()[0])
         texts = json.loads(await reader.readexactly(length))["input"]
         status, found = answer(texts)
-        body = json.dumps(found).encode()
+        body = found if isinstance(found, bytes) else json.dumps(found).encode()
         writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
         await writer.drain()
         writer.close()
@@ -63,4 +63,11 @@ def test_a_refusal_fails_its_request_with_the_servers_words() -> None:
     run = driven(lambda _: (501, {"error": {"message": "no embeddings here"}}))
     assert {each.failure and each.failure.message for each in run.outcomes} == {
         "HTTP 501: no embeddings here"
+    }
+
+
+def test_an_answer_that_is_no_json_fails_its_request() -> None:
+    run = driven(lambda _: (200, b"<html>"))
+    assert {each.failure.message.split(":")[0] for each in run.outcomes if each.failure} == {
+        "no answer"
     }

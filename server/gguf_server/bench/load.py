@@ -28,19 +28,27 @@ async def drive(
     concurrency: int,
     on_answer: Callable[[int], None] = lambda _: None,
 ) -> Run:
-    """Keeps ``concurrency`` requests open until all have been answered or have failed.
+    """A conversation is one request at a time: its user waits for an answer before saying more."""
+    return await load([_turns(target, prompt) for prompt in prompts], concurrency, on_answer)
 
-    A conversation is one of them at a time: its user waits for an answer before saying more.
+
+async def load(
+    users: Sequence[AsyncIterator[Outcome]],
+    concurrency: int,
+    on_answer: Callable[[int], None] = lambda _: None,
+) -> Run:
+    """Keeps ``concurrency`` users busy until all have been answered or have failed.
+
     ``on_answer`` is told how many requests have ended.
     """
-    waiting = deque(enumerate(prompts))
-    outcomes: dict[int, list[Outcome]] = {index: [] for index in range(len(prompts))}
+    waiting = deque(enumerate(users))
+    outcomes: dict[int, list[Outcome]] = {index: [] for index in range(len(users))}
     ended = count(1)
 
     async def work() -> None:
         while waiting:
-            index, prompt = waiting.popleft()
-            async for outcome in _turns(target, prompt):
+            index, user = waiting.popleft()
+            async for outcome in user:
                 outcomes[index].append(outcome)
                 on_answer(next(ended))
 

@@ -27,7 +27,7 @@ def test_neither_llama_cpp_nor_the_engine_is_imported(module):
     assert imported(module, "llama_cpp", "gguf_server.engine") == ""
 
 
-def test_the_engine_is_started_before_the_web_framework_is_imported():
+def test_what_starts_the_engine_does_not_import_the_web_framework():
     assert imported("gguf_server.serve", "fastapi", "starlette", "uvicorn") == ""
 
 
